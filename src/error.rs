@@ -1,23 +1,143 @@
-//! Every error the extension raises: one variant, one SQLSTATE, one wording.
+//! Every error the extension raises: one kind, one SQLSTATE.
 //!
-//! Owns message, DETAIL and HINT texts. Must never put another tenant's values into one of them:
-//! only what the caller gave and names of catalog objects.
+//! Owns how an error reaches the client: message lower-case without a full stop, DETAIL for facts,
+//! HINT an imperative sentence. Must never carry another tenant's values: only what the caller gave
+//! and names of catalog objects.
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode};
 
-/// What can go wrong, with the facts that the message needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Error {
-    /// Any other failure that has a SQLSTATE of its own: code, message, detail, hint.
-    Report(Box<Facts>),
+/// What went wrong, in terms of the SQLSTATE that a client can act on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// 42501: no tenant context, not a member, or a privilege that the caller lacks.
+    InsufficientPrivilege,
+    /// 22P02: an identifier or a document that does not parse.
+    InvalidTextRepresentation,
+    /// 22023: an argument or a setting that parses but cannot be.
+    InvalidParameterValue,
+    /// 42P01: a relation that does not exist.
+    UndefinedTable,
+    /// 42703: a column that does not exist.
+    UndefinedColumn,
+    /// 42704: a role, a policy or another object that does not exist.
+    UndefinedObject,
+    /// 3F000: a schema that does not exist.
+    UndefinedSchema,
+    /// 42809: a relation of a kind that cannot be bound or protected.
+    WrongObjectType,
+    /// 42804: a column of another type than the tenant's.
+    DatatypeMismatch,
+    /// 42710: an object that exists already.
+    DuplicateObject,
+    /// 23502: rows without a tenant.
+    NotNullViolation,
+    /// 23503: rows that point across tenants.
+    ForeignKeyViolation,
+    /// 23514: a row that may not change its tenant.
+    CheckViolation,
+    /// 21000: more than one row where one is meant.
+    CardinalityViolation,
+    /// 55000: right, but not now.
+    ObjectNotInPrerequisiteState,
+    /// 0A000: not built.
+    FeatureNotSupported,
+    /// XX000: a fault of ours.
+    Internal,
 }
 
-/// The texts of an error.
+impl Kind {
+    /// The five-character code that clients see.
+    pub const fn sqlstate(self) -> PgSqlErrorCode {
+        use PgSqlErrorCode as C;
+        match self {
+            Self::InsufficientPrivilege => C::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::InvalidTextRepresentation => C::ERRCODE_INVALID_TEXT_REPRESENTATION,
+            Self::InvalidParameterValue => C::ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::UndefinedTable => C::ERRCODE_UNDEFINED_TABLE,
+            Self::UndefinedColumn => C::ERRCODE_UNDEFINED_COLUMN,
+            Self::UndefinedObject => C::ERRCODE_UNDEFINED_OBJECT,
+            Self::UndefinedSchema => C::ERRCODE_UNDEFINED_SCHEMA,
+            Self::WrongObjectType => C::ERRCODE_WRONG_OBJECT_TYPE,
+            Self::DatatypeMismatch => C::ERRCODE_DATATYPE_MISMATCH,
+            Self::DuplicateObject => C::ERRCODE_DUPLICATE_OBJECT,
+            Self::NotNullViolation => C::ERRCODE_NOT_NULL_VIOLATION,
+            Self::ForeignKeyViolation => C::ERRCODE_FOREIGN_KEY_VIOLATION,
+            Self::CheckViolation => C::ERRCODE_CHECK_VIOLATION,
+            Self::CardinalityViolation => C::ERRCODE_CARDINALITY_VIOLATION,
+            Self::ObjectNotInPrerequisiteState => C::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::FeatureNotSupported => C::ERRCODE_FEATURE_NOT_SUPPORTED,
+            Self::Internal => C::ERRCODE_INTERNAL_ERROR,
+        }
+    }
+}
+
+/// An error on its way to the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
-    pub code: PgSqlErrorCode,
-    pub message: String,
-    pub detail: Option<String>,
-    pub hint: Option<String>,
+pub struct Error {
+    kind: Kind,
+    message: String,
+    detail: Option<String>,
+    hint: Option<String>,
+}
+
+/// The result of everything that can fail in a way the user should understand.
+pub type Result<T> = core::result::Result<T, Error>;
+
+impl Error {
+    /// An error with its message.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), detail: None, hint: None }
+    }
+
+    /// Adds the facts.
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Adds what to do.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The kind, for rules that treat one kind apart.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The message without DETAIL and HINT, for reports that list failures.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Raises the error in Postgres; does not return.
+    pub fn raise(self) -> ! {
+        let mut report = ErrorReport::new(self.kind.sqlstate(), self.message, "pg_tenancy");
+        if let Some(detail) = self.detail {
+            report = report.set_detail(detail);
+        }
+        if let Some(hint) = self.hint {
+            report = report.set_hint(hint);
+        }
+        report.report(PgLogLevel::ERROR);
+        unreachable!("an ERROR does not return")
+    }
+}
+
+/// Ends a function that SQL calls: the value, or the error raised.
+pub trait OrRaise {
+    /// What there is when nothing went wrong.
+    type Value;
+    /// The value; raises the error otherwise.
+    fn or_raise(self) -> Self::Value;
+}
+
+impl<T> OrRaise for Result<T> {
+    type Value = T;
+
+    fn or_raise(self) -> T {
+        self.unwrap_or_else(|error| error.raise())
+    }
 }

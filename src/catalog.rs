@@ -1,0 +1,141 @@
+//! Names, owners and kinds of catalog objects.
+//!
+//! Owns quoting (Postgres's own) and name resolution that does not depend on `search_path`. Must
+//! never cache: the catalog caches of Postgres do that and know when to forget.
+
+use std::ffi::{CStr, CString};
+use std::fmt;
+
+use pgrx::pg_sys;
+
+use crate::error::{Error, Kind, Result};
+
+/// A relation by schema and name, as stored in the registry. Displays quoted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RelationName {
+    pub schema: String,
+    pub name: String,
+}
+
+impl fmt::Display for RelationName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", quote_identifier(&self.schema), quote_identifier(&self.name))
+    }
+}
+
+/// A C string for a name that cannot hold a NUL, because it came from Postgres or was checked.
+pub fn c_string(text: &str) -> CString {
+    let until_nul = text.split('\0').next().unwrap_or_default();
+    CString::new(until_nul).unwrap_or_default()
+}
+
+/// Copies a C string that Postgres returned; `None` for a null pointer.
+///
+/// # Safety
+/// `pointer` is null or a NUL-terminated string that lives during the call.
+pub unsafe fn string_from(pointer: *const core::ffi::c_char) -> Option<String> {
+    if pointer.is_null() {
+        return None;
+    }
+    // SAFETY: not null, NUL-terminated by the caller's promise.
+    Some(unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned())
+}
+
+/// Quotes an identifier as Postgres does, only where it needs it.
+pub fn quote_identifier(name: &str) -> String {
+    let name = c_string(name);
+    // SAFETY: a NUL-terminated string; the result is it or a palloc'd copy.
+    unsafe { string_from(pg_sys::quote_identifier(name.as_ptr())) }.unwrap_or_default()
+}
+
+/// Quotes a literal as Postgres does.
+pub fn quote_literal(text: &str) -> String {
+    let text = c_string(text);
+    // SAFETY: a NUL-terminated string; the result is palloc'd.
+    unsafe { string_from(pg_sys::quote_literal_cstr(text.as_ptr())) }.unwrap_or_default()
+}
+
+/// Schema and name of a relation; `None` when it is gone.
+pub fn relation_name(relation: pg_sys::Oid) -> Option<RelationName> {
+    // SAFETY: catalog lookups by oid; null for what does not exist.
+    unsafe {
+        let name = string_from(pg_sys::get_rel_name(relation))?;
+        let schema = string_from(pg_sys::get_namespace_name(pg_sys::get_rel_namespace(relation)))?;
+        Some(RelationName { schema, name })
+    }
+}
+
+/// The relation of that name, whatever `search_path` says; `None` when there is none.
+pub fn relation_oid(schema: &str, name: &str) -> Option<pg_sys::Oid> {
+    let (schema, name) = (c_string(schema), c_string(name));
+    // SAFETY: catalog lookups by name.
+    let oid = unsafe {
+        let namespace = pg_sys::get_namespace_oid(schema.as_ptr(), true);
+        if namespace == pg_sys::InvalidOid {
+            return None;
+        }
+        pg_sys::get_relname_relid(name.as_ptr(), namespace)
+    };
+    (oid != pg_sys::InvalidOid).then_some(oid)
+}
+
+/// The relation that a registry row means: by name, or, where it was renamed in this database, by
+/// oid. An oid is believed only in the database that wrote it, since a restore gives new ones, and
+/// only when nothing else has taken the name.
+pub fn registered_relation(
+    name: &RelationName,
+    relation: pg_sys::Oid,
+    database: pg_sys::Oid,
+) -> Option<pg_sys::Oid> {
+    if let Some(found) = relation_oid(&name.schema, &name.name) {
+        return Some(found);
+    }
+    // SAFETY: MyDatabaseId is set before any user code runs in a backend.
+    (database == unsafe { pg_sys::MyDatabaseId } && relation_name(relation).is_some())
+        .then_some(relation)
+}
+
+/// The `relkind` of a relation; `None` when it is gone.
+pub fn relation_kind(relation: pg_sys::Oid) -> Option<u8> {
+    // SAFETY: a catalog lookup by oid; 0 for what does not exist.
+    let kind = unsafe { pg_sys::get_rel_relkind(relation) } as u8;
+    (kind != 0).then_some(kind)
+}
+
+/// Who owns the relation.
+pub fn relation_owner(relation: pg_sys::Oid) -> Result<pg_sys::Oid> {
+    // SAFETY: the tuple is released before returning; GETSTRUCT of a pg_class tuple is a
+    // FormData_pg_class.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::RELOID as i32,
+            pg_sys::Datum::from(relation),
+        );
+        if tuple.is_null() {
+            return Err(Error::new(Kind::UndefinedTable, "the relation does not exist"));
+        }
+        let owner = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_class>()).relowner;
+        pg_sys::ReleaseSysCache(tuple);
+        Ok(owner)
+    }
+}
+
+/// The name of a role, for messages.
+pub fn role_name(role: pg_sys::Oid) -> String {
+    // SAFETY: a catalog lookup; null when missing is allowed.
+    unsafe { string_from(pg_sys::GetUserNameFromId(role, true)) }.unwrap_or_default()
+}
+
+/// The role of that name; `None` when there is none.
+pub fn role_oid(name: &str) -> Option<pg_sys::Oid> {
+    let name = c_string(name);
+    // SAFETY: a catalog lookup by name.
+    let oid = unsafe { pg_sys::get_role_oid(name.as_ptr(), true) };
+    (oid != pg_sys::InvalidOid).then_some(oid)
+}
+
+/// Whether the acting role may do all that `owner` may (superusers may).
+pub fn acts_as(owner: pg_sys::Oid) -> bool {
+    // SAFETY: catalog lookups by oid.
+    unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), owner) }
+}

@@ -1,0 +1,106 @@
+//! Acting with other rights than the caller's, and only for the extension's own statements.
+//!
+//! Owns the switches of role and `search_path`. Must never run SQL that a caller wrote under a role
+//! that the caller is not.
+
+use pgrx::pg_sys;
+
+use crate::catalog;
+use crate::error::{Error, Kind, Result};
+use crate::gucs;
+
+/// While it lives, the backend acts as another role; ends on drop, an unwinding error included.
+pub struct ActingRole {
+    role: pg_sys::Oid,
+    context: i32,
+}
+
+impl ActingRole {
+    /// Acts as `role`: no `SET ROLE`, no deferred work, no row security forced on the owner, exactly
+    /// as Postgres's foreign-key checks do.
+    pub fn new(role: pg_sys::Oid) -> Self {
+        let mut saved = Self { role: pg_sys::InvalidOid, context: 0 };
+        // SAFETY: plain reads and writes of the backend's identity; Postgres itself restores both
+        // when a (sub)transaction aborts.
+        unsafe {
+            pg_sys::GetUserIdAndSecContext(&mut saved.role, &mut saved.context);
+            pg_sys::SetUserIdAndSecContext(
+                role,
+                saved.context
+                    | (pg_sys::SECURITY_LOCAL_USERID_CHANGE
+                        | pg_sys::SECURITY_RESTRICTED_OPERATION
+                        | pg_sys::SECURITY_NOFORCE_RLS) as i32,
+            );
+        }
+        saved
+    }
+}
+
+impl Drop for ActingRole {
+    fn drop(&mut self) {
+        // SAFETY: puts back what `new` read.
+        unsafe { pg_sys::SetUserIdAndSecContext(self.role, self.context) };
+    }
+}
+
+/// While it lives, `search_path` is `pg_catalog, pg_temp`; ends on drop.
+pub struct PinnedSearchPath {
+    nest_level: i32,
+}
+
+impl PinnedSearchPath {
+    /// Pins the path, as `RestrictSearchPath()` of Postgres 17 does.
+    pub fn new() -> Self {
+        // SAFETY: opens a level of settings that `drop` closes; Postgres closes it on abort.
+        unsafe {
+            let nest_level = pg_sys::NewGUCNestLevel();
+            pg_sys::set_config_option(
+                c"search_path".as_ptr(),
+                c"pg_catalog, pg_temp".as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_SAVE,
+                true,
+                0,
+                false,
+            );
+            Self { nest_level }
+        }
+    }
+}
+
+impl Drop for PinnedSearchPath {
+    fn drop(&mut self) {
+        // SAFETY: closes the level that `new` opened.
+        unsafe { pg_sys::AtEOXact_GUC(false, self.nest_level) };
+    }
+}
+
+/// The role that owns the extension and so its registry tables.
+pub fn extension_owner() -> Result<pg_sys::Oid> {
+    let table = catalog::relation_oid("tenancy", "binding_definition").ok_or_else(|| {
+        Error::new(Kind::UndefinedObject, "extension \"pg_tenancy\" is not installed")
+            .hint("Run CREATE EXTENSION pg_tenancy.")
+    })?;
+    catalog::relation_owner(table)
+}
+
+/// Fails unless the caller owns the relation or is a member of a role in `pg_tenancy.admin_role`.
+pub fn require_administrator(relation: pg_sys::Oid) -> Result<()> {
+    if catalog::acts_as(catalog::relation_owner(relation)?) || is_administrator() {
+        return Ok(());
+    }
+    let name = catalog::relation_name(relation).map(|n| n.to_string()).unwrap_or_default();
+    Err(Error::new(Kind::InsufficientPrivilege, format!("must be owner of table {name}")).hint(
+        "Ask the owner of the table, or a member of a role named in pg_tenancy.admin_role.",
+    ))
+}
+
+/// Whether the caller is a superuser or a member of a role named in `pg_tenancy.admin_role`.
+pub fn is_administrator() -> bool {
+    // SAFETY: a catalog lookup for the acting role.
+    if unsafe { pg_sys::superuser() } {
+        return true;
+    }
+    gucs::admin_roles().iter().filter_map(|name| catalog::role_oid(name)).any(catalog::acts_as)
+}
