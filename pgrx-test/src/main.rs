@@ -1,0 +1,61 @@
+//! Command line of the harness; everything it does is in the library.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use pgrx_test::{bench, demo, matrix, provision, toolchain};
+
+#[derive(Parser)]
+#[command(
+    name = "pgrx-test",
+    about = "Provisions Postgres servers and tests pg_tenancy on them"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show on one Postgres what the extension does
+    Demo(demo::Args),
+    /// Run every test tier on every version of Postgres
+    Matrix(matrix::Args),
+    /// Measure the extension against the alternatives
+    Bench(bench::Args),
+    /// Provision servers and print their pg_config
+    Provision {
+        #[arg(required = true)]
+        versions: Vec<u32>,
+    },
+    /// Print the RUSTUP_TOOLCHAIN that builds the extension; an empty line is the active one
+    Toolchain,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// True if all went well; an error is for what could not even be tried.
+fn run(command: Command) -> Result<bool> {
+    match command {
+        Command::Demo(args) => demo::run(&args)?,
+        Command::Matrix(args) => return matrix::run(&args),
+        Command::Bench(args) => bench::run(&args)?,
+        Command::Provision { versions } => {
+            for version in versions {
+                println!("{}", provision::server(version)?.pg_config().display());
+            }
+        }
+        Command::Toolchain => println!("{}", toolchain::for_extension()?.unwrap_or_default()),
+    }
+    Ok(true)
+}

@@ -1,0 +1,294 @@
+//! `cargo matrix`: provisions each Postgres, builds and installs the extension, runs every tier
+//! and reports.
+//!
+//! Owns the order of things. A version that cannot be set up is a failed one, never a missing
+//! row.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+
+use crate::cluster::{Cluster, Shutdown};
+use crate::fixture::FULL_ENV;
+use crate::progress::step;
+use crate::provision::{self, Need, Tree, VERSIONS};
+use crate::report::{self, Outcome, Row};
+use crate::run_dir::{self, RunDir};
+use crate::tiers::libtest::Executable;
+use crate::tiers::{Tier, client, golden, unit};
+use crate::{install, toolchain};
+
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Major versions of Postgres; all of them if none is given
+    versions: Vec<u32>,
+    /// Take the time for what a short run leaves out: more rounds in tests that fuzz or soak
+    #[arg(long)]
+    full: bool,
+    /// Run only tests whose name contains this
+    #[arg(long, value_name = "SUBSTR")]
+    filter: Option<String>,
+    /// Run only this tier; may be repeated
+    #[arg(long = "tier", value_name = "NAME")]
+    tiers: Vec<Tier>,
+    /// Leave the clusters running and print how to run tests against them
+    #[arg(long)]
+    keep: bool,
+}
+
+impl Args {
+    fn versions(&self) -> Vec<u32> {
+        if self.versions.is_empty() {
+            VERSIONS.to_vec()
+        } else {
+            self.versions.clone()
+        }
+    }
+
+    fn wants(&self, tier: Tier) -> bool {
+        self.tiers.is_empty() || self.tiers.contains(&tier)
+    }
+
+    /// How long one test executable may take before it counts as hanging.
+    fn limit(&self) -> Duration {
+        Duration::from_secs(if self.full { 4 * 3600 } else { 20 * 60 })
+    }
+}
+
+/// Something that makes a row of the report.
+#[derive(Clone, Copy, Debug)]
+enum Job {
+    Version(u32),
+    /// What is the same for all versions; compiled with this one's headers.
+    Once(u32),
+}
+
+/// Runs it all; true if something ran and nothing failed.
+pub fn run(args: &Args) -> Result<bool> {
+    let mut versions = args.versions();
+    for version in &versions {
+        anyhow::ensure!(
+            VERSIONS.contains(version),
+            "Postgres {version} is not supported: choose from {VERSIONS:?}"
+        );
+    }
+    versions.sort_unstable();
+    versions.dedup();
+    run_dir::clean_up_on_signals()?;
+    toolchain::for_extension()?;
+    provision::ensure_packages(Need::BuildExtension)?;
+    provision::ensure_packages(Need::Pooler)?;
+    let mut run = RunDir::create()?;
+    if args.keep {
+        run.keep()?;
+    }
+    let rows = run_jobs(args, jobs(args, &versions), run.path());
+    drop(run);
+    let columns: Vec<_> = Tier::ALL
+        .into_iter()
+        .filter(|t| args.wants(*t))
+        .map(Tier::name)
+        .collect();
+    Ok(report::print(&rows, &columns))
+}
+
+fn jobs(args: &Args, versions: &[u32]) -> Vec<Job> {
+    let mut jobs = Vec::new();
+    if [Tier::Client, Tier::Regress, Tier::Isolation]
+        .into_iter()
+        .any(|t| args.wants(t))
+    {
+        jobs.extend(versions.iter().map(|v| Job::Version(*v)));
+        // On a new machine 17 takes longest, as it is compiled.
+        jobs.sort_by_key(|job| !matches!(job, Job::Version(17)));
+    }
+    if args.wants(Tier::Unit) {
+        let version = if versions.contains(&17) {
+            17
+        } else {
+            versions[0]
+        };
+        jobs.push(Job::Once(version));
+    }
+    jobs
+}
+
+/// Two jobs at a time where there are two cores; rows come back in the order of the versions.
+fn run_jobs(args: &Args, jobs: Vec<Job>, run: &Path) -> Vec<Row> {
+    let workers = std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(2);
+    let queue = Mutex::new(VecDeque::from(jobs));
+    let rows = Mutex::new(Vec::new());
+    let executables = OnceLock::new();
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let job = queue
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .pop_front();
+                    let Some(job) = job else { break };
+                    let row = run_job(args, job, run, &executables);
+                    rows.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push(row);
+                }
+            });
+        }
+    });
+    let mut rows = rows.into_inner().unwrap_or_else(PoisonError::into_inner);
+    rows.sort_by(|a: &Row, b: &Row| a.name.cmp(&b.name));
+    rows
+}
+
+type Executables = OnceLock<Result<Vec<Executable>, String>>;
+
+fn run_job(args: &Args, job: Job, run: &Path, executables: &Executables) -> Row {
+    let since = Instant::now();
+    let mut tiers = BTreeMap::new();
+    let (name, result) = match job {
+        Job::Version(version) => (
+            format!("pg{version}"),
+            run_version(args, version, run, executables, &mut tiers),
+        ),
+        Job::Once(version) => ("all".to_owned(), run_once(args, version, run, &mut tiers)),
+    };
+    if let Err(error) = result {
+        step(&name, "setting up failed");
+        tiers.insert("setup", Outcome::fail("setting up", format!("{error:#}")));
+    }
+    Row {
+        name,
+        tiers,
+        time: since.elapsed(),
+    }
+}
+
+type Outcomes = BTreeMap<&'static str, Outcome>;
+
+fn run_once(args: &Args, version: u32, run: &Path, tiers: &mut Outcomes) -> Result<()> {
+    let tree = provision::server(version)?;
+    let scratch = run.join("unit");
+    std::fs::create_dir_all(&scratch)?;
+    step("all", "building and running unit tests");
+    record(
+        "all",
+        Tier::Unit,
+        tiers,
+        unit::run(&tree, args.filter.as_deref(), &scratch),
+    );
+    Ok(())
+}
+
+fn run_version(
+    args: &Args,
+    version: u32,
+    run: &Path,
+    executables: &Executables,
+    tiers: &mut Outcomes,
+) -> Result<()> {
+    let who = format!("pg{version}");
+    let tree = ready_tree(version, run)?;
+    step(
+        &who,
+        format!("starting two clusters ({})", tree.description()),
+    );
+    let start = |label: &str, preload: &str| {
+        Cluster::create(run, &tree.bin_dir(), &format!("{who}-{label}"))
+            .set("shared_preload_libraries", preload)
+            .keep(args.keep)
+            .start()
+    };
+    let mut preloaded = start("preloaded", "pg_tenancy")?;
+    let mut plain = start("plain", "")?;
+    let filter = args.filter.as_deref();
+    let scratch = run.join(format!("{who}-scratch"));
+    std::fs::create_dir_all(&scratch)?;
+
+    if args.wants(Tier::Client) {
+        let built = executables.get_or_init(|| {
+            step("client", "building the client tests");
+            client::build().map_err(|error| format!("{error:#}"))
+        });
+        let executables = built.as_ref().map_err(|error| anyhow!("{error}"))?;
+        step(&who, "running client tests");
+        let mut environment = client::environment(run, preloaded.server(), plain.server())?;
+        if args.full {
+            environment.push((FULL_ENV, "1".to_owned()));
+        }
+        let outcome = client::run(executables, filter, &environment, &scratch, args.limit());
+        record(&who, Tier::Client, tiers, outcome);
+        if args.keep {
+            println!("# {who}");
+            for (name, value) in &environment {
+                println!("export {name}='{value}'");
+            }
+        }
+    }
+    for (tier, kind) in [
+        (Tier::Regress, golden::REGRESS),
+        (Tier::Isolation, golden::ISOLATION),
+    ] {
+        if args.wants(tier) {
+            record(
+                &who,
+                tier,
+                tiers,
+                kind.run(&tree, preloaded.server(), filter, &scratch),
+            );
+        }
+    }
+    if let Some(outcome) = crashes(&[("preloaded", &preloaded), ("plain", &plain)]) {
+        tiers.insert("server", outcome);
+    }
+    if !args.keep {
+        // In order, because a server that cannot stop any more is something to report.
+        preloaded.stop(Shutdown::Fast)?;
+        plain.stop(Shutdown::Fast)?;
+    }
+    Ok(())
+}
+
+/// A private copy of a version's tree with the extension as it is now.
+pub fn ready_tree(version: u32, run: &Path) -> Result<Tree> {
+    let who = format!("pg{version}");
+    let pristine = provision::server(version)?;
+    let tree = pristine.copy_to(&run.join(format!("{who}-tree")))?;
+    step(&who, "building and installing the extension");
+    install::build_and_install(&pristine, &tree, run)?;
+    Ok(tree)
+}
+
+fn record(who: &str, tier: Tier, tiers: &mut Outcomes, result: Result<Outcome>) {
+    let outcome =
+        result.unwrap_or_else(|error| Outcome::fail("the tier itself", format!("{error:#}")));
+    step(who, format!("{}: {}", tier.name(), outcome.summary()));
+    tiers.insert(tier.name(), outcome);
+}
+
+/// A shared cluster that crashed under the tests is a failure even if every test came through;
+/// tests that crash a server on purpose start one of their own.
+fn crashes(clusters: &[(&str, &Cluster)]) -> Option<Outcome> {
+    let mut outcome = Outcome::default();
+    for (label, cluster) in clusters {
+        let log = cluster.log();
+        let marks = ["was terminated by signal", "PANIC:  ", "TRAP: "];
+        let lines: Vec<&str> = log
+            .lines()
+            .filter(|line| marks.iter().any(|mark| line.contains(mark)))
+            .take(20)
+            .collect();
+        if !lines.is_empty() {
+            outcome.add(Outcome::fail(
+                format!("the {label} cluster crashed"),
+                lines.join("\n"),
+            ));
+        }
+    }
+    (!outcome.failures.is_empty()).then_some(outcome)
+}

@@ -1,0 +1,64 @@
+//! Tier `client`: the integration tests in `pgrx-test/tests`, ordinary libtest tests that talk to
+//! a version's two clusters as clients do.
+//!
+//! Compiled once a run; which clusters they meet is in their environment.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::libtest::{self, Executable};
+use crate::fixture::{PLAIN_ENV, PRELOADED_ENV, Server};
+use crate::paths;
+use crate::report::Outcome;
+use crate::run_dir::RUN_DIR_ENV;
+
+/// Tests wait for servers more than they compute, so a few at a time is right for few cores.
+const THREADS: usize = 4;
+
+/// Builds the tests with the compiler and target folder of the harness itself.
+pub fn build() -> Result<Vec<Executable>> {
+    let mut cargo = Command::new("cargo");
+    cargo
+        .current_dir(paths::workspace())
+        .args(["test", "--package", "pgrx-test", "--test", "*"]);
+    libtest::build(&mut cargo)
+}
+
+/// What a test process needs to know about its clusters.
+pub fn environment(
+    run: &Path,
+    preloaded: &Server,
+    plain: &Server,
+) -> Result<Vec<(&'static str, String)>> {
+    Ok(vec![
+        (PRELOADED_ENV, serde_json::to_string(preloaded)?),
+        (PLAIN_ENV, serde_json::to_string(plain)?),
+        (RUN_DIR_ENV, run.display().to_string()),
+    ])
+}
+
+/// Runs them against the clusters of one version.
+pub fn run(
+    executables: &[Executable],
+    filter: Option<&str>,
+    environment: &[(&str, String)],
+    scratch: &Path,
+    limit: Duration,
+) -> Result<Outcome> {
+    let mut arguments = vec![format!("--test-threads={THREADS}")];
+    arguments.extend(filter.map(str::to_owned));
+    let mut outcome = Outcome::default();
+    for executable in executables {
+        outcome.add(libtest::run(
+            executable,
+            &arguments,
+            environment,
+            scratch,
+            limit,
+        )?);
+    }
+    Ok(outcome)
+}
