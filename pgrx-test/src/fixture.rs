@@ -95,7 +95,6 @@ impl Server {
             .env("PGPORT", self.port.to_string())
             .env("PGUSER", &self.superuser)
             .env("PGDATABASE", "postgres")
-            .env("PGPASSFILE", "/dev/null")
             .stdin(Stdio::null());
         command
     }

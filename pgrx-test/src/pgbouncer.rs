@@ -39,9 +39,11 @@ impl PgBouncer {
         let port = free_port()?;
         let config = folder.join("pgbouncer.ini");
         fs::write(&config, configuration(server, &folder, port, settings))?;
-        fs::write(folder.join("pgbouncer.log"), "")?;
-        for path in [folder.clone(), config.clone(), folder.join("pgbouncer.log")] {
-            user::give_to_server_user(&path)?;
+        let (users, log) = (folder.join("users.txt"), folder.join("pgbouncer.log"));
+        fs::write(&users, format!("\"{}\" \"\"\n", server.superuser))?;
+        fs::write(&log, "")?;
+        for path in [&folder, &config, &users, &log] {
+            user::give_to_server_user(path)?;
         }
         let mut command = Command::new(PROGRAM);
         command
@@ -122,7 +124,8 @@ impl Drop for PgBouncer {
     }
 }
 
-/// PgBouncer takes the last of several values of one setting.
+/// PgBouncer knows only users that it is told about: the superuser by file, and the roles that
+/// tests make by asking the server. It takes the last of several values of one setting.
 fn configuration(server: &Server, folder: &Path, port: u16, settings: &[&str]) -> String {
     format!(
         "[databases]\n\
@@ -131,8 +134,10 @@ fn configuration(server: &Server, folder: &Path, port: u16, settings: &[&str]) -
          listen_addr = 127.0.0.1\n\
          listen_port = {port}\n\
          unix_socket_dir =\n\
-         auth_type = any\n\
-         auth_file =\n\
+         auth_type = trust\n\
+         auth_file = {folder}/users.txt\n\
+         auth_user = {superuser}\n\
+         auth_query = SELECT rolname, '' FROM pg_catalog.pg_roles WHERE rolname = $1\n\
          pool_mode = transaction\n\
          max_client_conn = 500\n\
          default_pool_size = 20\n\
@@ -142,6 +147,7 @@ fn configuration(server: &Server, folder: &Path, port: u16, settings: &[&str]) -
          pidfile = {folder}/pgbouncer.pid\n\
          {extra}\n",
         server_port = server.port,
+        superuser = server.superuser,
         folder = folder.display(),
         extra = settings.join("\n"),
     )

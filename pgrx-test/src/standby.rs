@@ -52,8 +52,12 @@ pub fn catch_up(primary: &Server, standby: &Server) -> Result<()> {
             .connect(NoTls)
             .context("cannot connect to wait for the standby")
     };
-    let target = session(primary)?
-        .text("SELECT pg_current_wal_lsn()")
+    let mut primary = session(primary)?;
+    // Clusters commit asynchronously: only a flush gives the standby all there is so far.
+    primary.ok("SET synchronous_commit = local");
+    primary.ok("SELECT pg_logical_emit_message(true, 'pg_tenancy', 'catch up')");
+    let target = primary
+        .text("SELECT pg_current_wal_flush_lsn()")
         .context("the primary has no position")?;
     let mut standby = session(standby)?;
     let since = Instant::now();

@@ -14,6 +14,9 @@ use super::packages::{self, Need};
 use crate::progress::step;
 use crate::{exec, paths};
 
+/// Last part of the prefix. It has to contain "pgsql": where it does not, Debian's patches turn the
+/// folder of the libraries into a fixed one of the system, and the tree cannot be moved.
+const PREFIX: &str = "pgsql";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// Fetches `postgresql-NN` of a Debian suite and installs it, contrib included, so that it may be
@@ -31,7 +34,7 @@ pub fn build(suite: &str, version: u32, root: &Path, partial: &Path) -> Result<(
     exec::run(
         Command::new("./configure")
             .current_dir(&source)
-            .arg(format!("--prefix={}", root.display()))
+            .arg(format!("--prefix={}", root.join(PREFIX).display()))
             .args(configure),
     )?;
     let make = || {
@@ -57,7 +60,7 @@ pub fn build(suite: &str, version: u32, root: &Path, partial: &Path) -> Result<(
     exec::run(Command::new("cp").arg("-a").arg(&installed).arg(partial))?;
     fs::remove_dir_all(&work)?;
     Ok((
-        PathBuf::from("bin"),
+        Path::new(PREFIX).join("bin"),
         format!("compiled from the source package of {suite}"),
     ))
 }

@@ -72,6 +72,8 @@ pub fn run(
     let (out, err) = (place("out"), place("err"));
     let mut child = Command::new(&executable.path)
         .args(arguments)
+        // Which assertion failed is in the message; a report of many failures has to stay legible.
+        .env("RUST_BACKTRACE", "0")
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(File::create(&out)?)
