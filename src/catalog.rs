@@ -19,7 +19,12 @@ pub struct RelationName {
 
 impl fmt::Display for RelationName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", quote_identifier(&self.schema), quote_identifier(&self.name))
+        write!(
+            f,
+            "{}.{}",
+            quote_identifier(&self.schema),
+            quote_identifier(&self.name)
+        )
     }
 }
 
@@ -38,7 +43,11 @@ pub unsafe fn string_from(pointer: *const core::ffi::c_char) -> Option<String> {
         return None;
     }
     // SAFETY: not null, NUL-terminated by the caller's promise.
-    Some(unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned())
+    Some(
+        unsafe { CStr::from_ptr(pointer) }
+            .to_string_lossy()
+            .into_owned(),
+    )
 }
 
 /// Quotes an identifier as Postgres does, only where it needs it.
@@ -60,7 +69,9 @@ pub fn relation_name(relation: pg_sys::Oid) -> Option<RelationName> {
     // SAFETY: catalog lookups by oid; null for what does not exist.
     unsafe {
         let name = string_from(pg_sys::get_rel_name(relation))?;
-        let schema = string_from(pg_sys::get_namespace_name(pg_sys::get_rel_namespace(relation)))?;
+        let schema = string_from(pg_sys::get_namespace_name(pg_sys::get_rel_namespace(
+            relation,
+        )))?;
         Some(RelationName { schema, name })
     }
 }
@@ -112,7 +123,10 @@ pub fn relation_owner(relation: pg_sys::Oid) -> Result<pg_sys::Oid> {
             pg_sys::Datum::from(relation),
         );
         if tuple.is_null() {
-            return Err(Error::new(Kind::UndefinedTable, "the relation does not exist"));
+            return Err(Error::new(
+                Kind::UndefinedTable,
+                "the relation does not exist",
+            ));
         }
         let owner = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_class>()).relowner;
         pg_sys::ReleaseSysCache(tuple);

@@ -57,7 +57,7 @@ impl Kind {
             Self::UndefinedTable => C::ERRCODE_UNDEFINED_TABLE,
             Self::UndefinedColumn => C::ERRCODE_UNDEFINED_COLUMN,
             Self::UndefinedObject => C::ERRCODE_UNDEFINED_OBJECT,
-            Self::UndefinedSchema => C::ERRCODE_UNDEFINED_SCHEMA,
+            Self::UndefinedSchema => C::ERRCODE_INVALID_SCHEMA_NAME,
             Self::WrongObjectType => C::ERRCODE_WRONG_OBJECT_TYPE,
             Self::DatatypeMismatch => C::ERRCODE_DATATYPE_MISMATCH,
             Self::DuplicateObject => C::ERRCODE_DUPLICATE_OBJECT,
@@ -87,7 +87,12 @@ pub type Result<T> = core::result::Result<T, Error>;
 impl Error {
     /// An error with its message.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), detail: None, hint: None }
+        Self {
+            kind,
+            message: message.into(),
+            detail: None,
+            hint: None,
+        }
     }
 
     /// Adds the facts.
@@ -110,6 +115,11 @@ impl Error {
     /// The message without DETAIL and HINT, for reports that list failures.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// The HINT, where there is one.
+    pub fn hint_text(&self) -> Option<&str> {
+        self.hint.as_deref()
     }
 
     /// Raises the error in Postgres; does not return.

@@ -7,21 +7,34 @@ mod cache;
 mod catalog;
 mod context;
 mod error;
-mod gucs;
 mod guard;
+mod gucs;
 mod hooks;
 mod pg_compat;
 mod policy;
 mod registry;
+mod status;
 
 use pgrx::prelude::*;
 
 ::pgrx::pg_module_magic!(name, version);
 
 extension_sql_file!("../sql/00_registry.sql", name = "registry", bootstrap);
-extension_sql_file!("../sql/10_context.sql", name = "context", requires = ["registry"]);
-extension_sql_file!("../sql/20_binding.sql", name = "binding", requires = ["context"]);
-extension_sql_file!("../sql/30_policy.sql", name = "policy", requires = ["binding"]);
+extension_sql_file!(
+    "../sql/10_context.sql",
+    name = "context",
+    requires = ["registry"]
+);
+extension_sql_file!(
+    "../sql/20_binding.sql",
+    name = "binding",
+    requires = ["context"]
+);
+extension_sql_file!(
+    "../sql/30_policy.sql",
+    name = "policy",
+    requires = ["binding"]
+);
 
 /// Runs once per process: in the postmaster under `shared_preload_libraries`, else in the backend
 /// that first needs the library. Must not touch the catalog: there may be no transaction.

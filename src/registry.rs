@@ -3,6 +3,8 @@
 //! Owns the switches of role and `search_path`. Must never run SQL that a caller wrote under a role
 //! that the caller is not.
 
+use std::ffi::CStr;
+
 use pgrx::pg_sys;
 
 use crate::catalog;
@@ -19,7 +21,10 @@ impl ActingRole {
     /// Acts as `role`: no `SET ROLE`, no deferred work, no row security forced on the owner, exactly
     /// as Postgres's foreign-key checks do.
     pub fn new(role: pg_sys::Oid) -> Self {
-        let mut saved = Self { role: pg_sys::InvalidOid, context: 0 };
+        let mut saved = Self {
+            role: pg_sys::InvalidOid,
+            context: 0,
+        };
         // SAFETY: plain reads and writes of the backend's identity; Postgres itself restores both
         // when a (sub)transaction aborts.
         unsafe {
@@ -79,8 +84,11 @@ impl Drop for PinnedSearchPath {
 /// The role that owns the extension and so its registry tables.
 pub fn extension_owner() -> Result<pg_sys::Oid> {
     let table = catalog::relation_oid("tenancy", "binding_definition").ok_or_else(|| {
-        Error::new(Kind::UndefinedObject, "extension \"pg_tenancy\" is not installed")
-            .hint("Run CREATE EXTENSION pg_tenancy.")
+        Error::new(
+            Kind::UndefinedObject,
+            "extension \"pg_tenancy\" is not installed",
+        )
+        .hint("Run CREATE EXTENSION pg_tenancy.")
     })?;
     catalog::relation_owner(table)
 }
@@ -90,10 +98,14 @@ pub fn require_administrator(relation: pg_sys::Oid) -> Result<()> {
     if catalog::acts_as(catalog::relation_owner(relation)?) || is_administrator() {
         return Ok(());
     }
-    let name = catalog::relation_name(relation).map(|n| n.to_string()).unwrap_or_default();
-    Err(Error::new(Kind::InsufficientPrivilege, format!("must be owner of table {name}")).hint(
-        "Ask the owner of the table, or a member of a role named in pg_tenancy.admin_role.",
-    ))
+    let name = catalog::relation_name(relation)
+        .map(|n| n.to_string())
+        .unwrap_or_default();
+    Err(Error::new(
+        Kind::InsufficientPrivilege,
+        format!("must be owner of table {name}"),
+    )
+    .hint("Ask the owner of the table, or a member of a role named in pg_tenancy.admin_role."))
 }
 
 /// Whether the caller is a superuser or a member of a role named in `pg_tenancy.admin_role`.
@@ -102,5 +114,101 @@ pub fn is_administrator() -> bool {
     if unsafe { pg_sys::superuser() } {
         return true;
     }
-    gucs::admin_roles().iter().filter_map(|name| catalog::role_oid(name)).any(catalog::acts_as)
+    gucs::admin_roles()
+        .iter()
+        .filter_map(|name| catalog::role_oid(name))
+        .any(catalog::acts_as)
+}
+
+/// What the executor hook needs of a registered table.
+pub struct ProtectionRow {
+    pub schema: String,
+    pub name: String,
+    pub database: pg_sys::Oid,
+    pub relation: pg_sys::Oid,
+    pub mode: String,
+}
+
+/// The rows of `tenancy.protection`, by a catalog scan: no SPI, no snapshot of the transaction.
+pub fn protection_rows(table: pg_sys::Oid) -> Vec<ProtectionRow> {
+    let mut rows = Vec::new();
+    scan(table, |row| {
+        let text = |name: &CStr| row.text(name).unwrap_or_default();
+        rows.push(ProtectionRow {
+            schema: text(c"schema_name"),
+            name: text(c"table_name"),
+            database: row.oid(c"database_oid"),
+            relation: row.oid(c"relation_oid"),
+            mode: text(c"mode"),
+        });
+    });
+    rows
+}
+
+/// A row of one of the registry's own tables.
+pub struct Row {
+    tuple: pg_sys::HeapTuple,
+    relation: pg_sys::Relation,
+}
+
+impl Row {
+    /// The column's value and type; `None` for NULL and for a column that is not there.
+    fn value(&self, name: &CStr) -> Option<(pg_sys::Datum, pg_sys::Oid)> {
+        // SAFETY: tuple and relation are open while the row is read.
+        unsafe {
+            let number = pg_sys::get_attnum((*self.relation).rd_id, name.as_ptr());
+            if number <= 0 {
+                return None;
+            }
+            let mut is_null = false;
+            let description = (*self.relation).rd_att;
+            let datum =
+                pg_sys::heap_getattr(self.tuple, i32::from(number), description, &mut is_null);
+            (!is_null).then(|| (datum, pg_sys::get_atttype((*self.relation).rd_id, number)))
+        }
+    }
+
+    /// The column as text, by its type's output function.
+    pub fn text(&self, name: &CStr) -> Option<String> {
+        let (datum, type_oid) = self.value(name)?;
+        let (mut output, mut is_varlena) = (pg_sys::InvalidOid, false);
+        // SAFETY: a value of that type.
+        unsafe {
+            pg_sys::getTypeOutputInfo(type_oid, &mut output, &mut is_varlena);
+            catalog::string_from(pg_sys::OidOutputFunctionCall(output, datum))
+        }
+    }
+
+    /// The column as an oid.
+    pub fn oid(&self, name: &CStr) -> pg_sys::Oid {
+        self.value(name)
+            .and_then(|(datum, _)| u32::try_from(datum.value()).ok())
+            .map_or(pg_sys::InvalidOid, pg_sys::Oid::from)
+    }
+}
+
+/// Reads a registry table through a catalog snapshot.
+pub fn scan(table: pg_sys::Oid, mut each: impl FnMut(&Row)) {
+    // SAFETY: opened and closed here; an error in between is cleaned up by Postgres's resource owner.
+    unsafe {
+        let lock = pg_sys::AccessShareLock as i32;
+        let relation = pg_sys::table_open(table, lock);
+        let scan = pg_sys::systable_beginscan(
+            relation,
+            pg_sys::InvalidOid,
+            false,
+            core::ptr::null_mut(),
+            0,
+            core::ptr::null_mut(),
+        );
+        loop {
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            each(&Row { tuple, relation });
+        }
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(relation, lock);
+    }
 }

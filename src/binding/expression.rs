@@ -1,0 +1,117 @@
+//! The `*_active` expressions of a binding.
+//!
+//! Owns what they may be and what they depend on. Must never let more than one boolean expression
+//! over one row through: the text becomes part of a statement that runs as the table's owner.
+
+use pgrx::prelude::*;
+use pgrx::{PgList, is_a};
+
+use crate::catalog;
+use crate::error::{Error, Kind, Result};
+
+/// What an expression depends on.
+pub struct Facts {
+    /// The table's columns in it.
+    pub columns: Vec<i16>,
+    /// Neither the clock nor another table nor a setting can change it.
+    pub depends_only_on_its_row: bool,
+}
+
+/// Parses the expression against the table. Raises Postgres's own error where it does not parse or is
+/// not boolean. Call with the search path pinned, as it is when the expression runs.
+pub fn analyze(relation: pg_sys::Oid, expression: &str) -> Result<Facts> {
+    let node = parse(expression)?;
+    // SAFETY: the relation stays open while its range table entry is in use; the parse state and
+    // nodes live in the current memory context.
+    unsafe {
+        let lock = pg_sys::AccessShareLock as i32;
+        let relation = pg_sys::table_open(relation, lock);
+        let state = pg_sys::make_parsestate(core::ptr::null_mut());
+        let item = pg_sys::addRangeTableEntryForRelation(
+            state,
+            relation,
+            lock,
+            core::ptr::null_mut(),
+            false,
+            true,
+        );
+        pg_sys::addNSItemToQuery(state, item, true, true, true);
+        let tree = pg_sys::transformWhereClause(
+            state,
+            node,
+            pg_sys::ParseExprKind::EXPR_KIND_WHERE,
+            c"tenancy.bind".as_ptr(),
+        );
+        pg_sys::assign_expr_collations(state, tree);
+        let variables = PgList::<pg_sys::Var>::from_pg(pg_sys::pull_vars_of_level(tree, 0));
+        let attributes = i16::try_from((*(*relation).rd_att).natts).unwrap_or(i16::MAX);
+        let columns = variables
+            .iter_ptr()
+            .flat_map(|variable| match (*variable).varattno {
+                // A whole-row reference depends on every column.
+                0 => (1..=attributes).collect::<Vec<_>>(),
+                number => vec![number],
+            })
+            .filter(|number| *number > 0)
+            .collect();
+        let depends_only_on_its_row =
+            !pg_sys::contain_mutable_functions(tree) && !pg_sys::checkExprHasSubLink(tree);
+        pg_sys::free_parsestate(state);
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        Ok(Facts {
+            columns,
+            depends_only_on_its_row,
+        })
+    }
+}
+
+/// The expression as a raw parse tree: exactly what stands between the parentheses of
+/// `SELECT (...)`, and nothing that closes them.
+fn parse(expression: &str) -> Result<*mut pg_sys::Node> {
+    let refuse = || {
+        Error::new(
+            Kind::InvalidParameterValue,
+            "not a single boolean expression over the bound table",
+        )
+        .hint("Give an expression such as status = 'active'.")
+    };
+    let text = catalog::c_string(&format!("SELECT ({expression}\n)"));
+    // SAFETY: the parser returns a list of RawStmt; each node's tag is checked before it is read.
+    unsafe {
+        let statements = PgList::<pg_sys::RawStmt>::from_pg(pg_sys::raw_parser(
+            text.as_ptr(),
+            pg_sys::RawParseMode::RAW_PARSE_DEFAULT,
+        ));
+        let only = statements
+            .get_ptr(0)
+            .filter(|_| statements.len() == 1)
+            .ok_or_else(refuse)?;
+        if !is_a((*only).stmt, pg_sys::NodeTag::T_SelectStmt) {
+            return Err(refuse());
+        }
+        let select = &*(*only).stmt.cast::<pg_sys::SelectStmt>();
+        let targets = PgList::<pg_sys::ResTarget>::from_pg(select.targetList);
+        let plain = select.op == pg_sys::SetOperation::SETOP_NONE
+            && select.distinctClause.is_null()
+            && select.intoClause.is_null()
+            && select.fromClause.is_null()
+            && select.whereClause.is_null()
+            && select.groupClause.is_null()
+            && select.havingClause.is_null()
+            && select.windowClause.is_null()
+            && select.valuesLists.is_null()
+            && select.sortClause.is_null()
+            && select.limitOffset.is_null()
+            && select.limitCount.is_null()
+            && select.lockingClause.is_null()
+            && select.withClause.is_null();
+        let target = targets
+            .get_ptr(0)
+            .filter(|_| plain && targets.len() == 1)
+            .ok_or_else(refuse)?;
+        if !(*target).name.is_null() || !(*target).indirection.is_null() {
+            return Err(refuse());
+        }
+        Ok((*target).val)
+    }
+}

@@ -1,0 +1,223 @@
+//! Reading the binding from the registry into a session.
+//!
+//! Owns the check that the registry is the extension's own, and the decision whether lookups may be
+//! cached. Uses catalog scans and no SPI: it runs inside check hooks, where taking the transaction's
+//! snapshot would break a later SET TRANSACTION ISOLATION LEVEL.
+
+use pgrx::pg_sys;
+
+use super::definition::StoredRelation;
+use super::{Binding, BoundTable, Definition, Query, expression, query, triggers};
+use crate::cache::generation;
+use crate::catalog;
+use crate::context::identity::UserType;
+use crate::error::{Error, Kind, Result};
+use crate::registry::{self, PinnedSearchPath};
+
+/// What was found.
+pub struct Loaded {
+    /// Whether the extension is installed in this database: where it is not, ask again.
+    pub installed: bool,
+    pub binding: Option<Binding>,
+}
+
+/// Reads the binding.
+pub fn load() -> Result<Loaded> {
+    let Some(registry) = registry_tables() else {
+        return Ok(Loaded {
+            installed: false,
+            binding: None,
+        });
+    };
+    let Some(stored) = read(registry.binding)? else {
+        generation::watch_bound(Vec::new());
+        return Ok(Loaded {
+            installed: true,
+            binding: None,
+        });
+    };
+    let binding = build(stored)?;
+    Ok(Loaded {
+        installed: true,
+        binding: Some(binding),
+    })
+}
+
+/// The extension's own tables.
+pub struct RegistryTables {
+    pub binding: pg_sys::Oid,
+    pub protection: pg_sys::Oid,
+}
+
+/// The registry's tables, if the extension made them: anybody may create a schema of that name where
+/// the extension is not installed.
+pub fn registry_tables() -> Option<RegistryTables> {
+    let binding = catalog::relation_oid("tenancy", "binding_definition")?;
+    let sentinel = catalog::relation_oid("tenancy", "cache_sentinel")?;
+    let protection = catalog::relation_oid("tenancy", "protection")?;
+    // SAFETY: catalog lookups by name and oid.
+    unsafe {
+        let extension = pg_sys::get_extension_oid(c"pg_tenancy".as_ptr(), true);
+        let is_ours =
+            |table| pg_sys::getExtensionOfObject(pg_sys::RelationRelationId, table) == extension;
+        if extension == pg_sys::InvalidOid || !is_ours(binding) || !is_ours(protection) {
+            return None;
+        }
+    }
+    generation::watch_registry(sentinel, binding, protection);
+    Some(RegistryTables {
+        binding,
+        protection,
+    })
+}
+
+/// A row of the registry.
+struct Stored {
+    definition: Definition,
+    bound_by: String,
+}
+
+fn read(table: pg_sys::Oid) -> Result<Option<Stored>> {
+    let mut row = None;
+    registry::scan(table, |found| {
+        row = Some((found.text(c"definition"), found.text(c"bound_by")));
+    });
+    let Some((definition, bound_by)) = row else {
+        return Ok(None);
+    };
+    let definition = serde_json::from_str(&definition.unwrap_or_default()).map_err(|fault| {
+        Error::new(
+            Kind::Internal,
+            "the binding of this database cannot be read",
+        )
+        .detail(fault.to_string())
+        .hint("Call tenancy.bind() again.")
+    })?;
+    Ok(Some(Stored {
+        definition,
+        bound_by: bound_by.unwrap_or_default(),
+    }))
+}
+
+fn build(stored: Stored) -> Result<Binding> {
+    let Stored {
+        definition,
+        bound_by,
+    } = stored;
+    let _path = PinnedSearchPath::new();
+    let mut watched = Vec::new();
+    let mut cacheable = true;
+    let mut table = |stored: &Option<StoredRelation>,
+                     columns: &[Option<&String>],
+                     active: Option<&String>|
+     -> Result<Option<BoundTable>> {
+        let Some(stored) = stored else {
+            return Ok(None);
+        };
+        let relation = resolve(stored)?;
+        let owner = catalog::relation_owner(relation)?;
+        let mut identity_columns = Vec::new();
+        for name in columns.iter().copied().flatten() {
+            identity_columns.push(query::column(relation, name)?.number);
+        }
+        if let Some(active) = active {
+            require_trust(owner, &bound_by)?;
+            let facts = expression::analyze(relation, active)?;
+            cacheable &= facts.depends_only_on_its_row;
+            identity_columns.extend(facts.columns);
+        }
+        let family = triggers::with_children(relation);
+        cacheable &= triggers::all_announce(&family);
+        watched.extend(family);
+        Ok(Some(BoundTable {
+            relation,
+            owner,
+            identity_columns,
+        }))
+    };
+
+    let membership = table(
+        &definition.membership,
+        &[
+            Some(&definition.membership_user),
+            Some(&definition.membership_tenant),
+            definition.membership_role.as_ref(),
+        ],
+        definition.membership_active.as_ref(),
+    )?;
+    let role_table = table(
+        &definition.role_table,
+        &[Some(&definition.role_user), Some(&definition.role_column)],
+        None,
+    )?;
+    let tenants = table(
+        &definition.tenants,
+        &[Some(&definition.tenants_id)],
+        definition.tenants_active.as_ref(),
+    )?;
+    generation::watch_bound(watched);
+
+    let user_type = match (&membership, &role_table) {
+        (Some(table), _) => query::column(table.relation, &definition.membership_user)?.user_type(),
+        (None, Some(table)) => query::column(table.relation, &definition.role_user)?.user_type(),
+        (None, None) => UserType::Text,
+    };
+    let membership_query = membership
+        .as_ref()
+        .map(|table| Query::memberships(table, &definition))
+        .transpose()?;
+    let role_query = role_table
+        .as_ref()
+        .map(|table| Query::role(table, &definition))
+        .transpose()?;
+    let tenants_query = tenants
+        .as_ref()
+        .map(|table| Query::tenants(table, &definition))
+        .transpose()?;
+    Ok(Binding {
+        definition,
+        membership,
+        role_table,
+        tenants,
+        membership_query,
+        role_query,
+        tenants_query,
+        user_type,
+        cacheable,
+    })
+}
+
+fn resolve(stored: &StoredRelation) -> Result<pg_sys::Oid> {
+    let name = stored.relation_name();
+    catalog::registered_relation(
+        &name,
+        pg_sys::Oid::from(stored.relation_oid),
+        pg_sys::Oid::from(stored.database_oid),
+    )
+    .ok_or_else(|| {
+        Error::new(
+            Kind::UndefinedTable,
+            format!("bound relation {name} does not exist"),
+        )
+        .hint("Call tenancy.bind() again with the relation that took its place.")
+    })
+}
+
+/// An expression is run as the table's owner. Where a superuser has since become the owner, whoever
+/// wrote it would run code as one.
+pub fn require_trust(owner: pg_sys::Oid, bound_by: &str) -> Result<()> {
+    // SAFETY: catalog lookups by oid.
+    let trusted = unsafe {
+        !pg_sys::superuser_arg(owner)
+            || catalog::role_oid(bound_by).is_some_and(|role| pg_sys::superuser_arg(role))
+    };
+    if trusted {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::InsufficientPrivilege,
+        "an expression bound by a role that is not a superuser would run as one",
+    )
+    .detail("The bound table belongs to a superuser.")
+    .hint("Call tenancy.bind() again as a superuser, or change the owner of the table."))
+}

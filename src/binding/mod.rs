@@ -1,0 +1,122 @@
+//! The binding: where this database keeps users, memberships, roles and tenants.
+//!
+//! Owns its definition, how it is stored and how a session reads it. Must never believe a definition
+//! that the extension's own table does not hold.
+
+mod bind;
+mod definition;
+mod expression;
+mod load;
+mod query;
+mod triggers;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use pgrx::pg_sys;
+
+pub use definition::{Definition, Rank};
+pub use load::registry_tables;
+pub use query::Query;
+
+use crate::cache::generation;
+pub use crate::context::identity::TenantType;
+use crate::context::identity::UserType;
+use crate::context::setting;
+use crate::error::{Error, Kind, Result};
+
+/// A bound table as it is now.
+#[derive(Debug, Clone)]
+pub struct BoundTable {
+    pub relation: pg_sys::Oid,
+    pub owner: pg_sys::Oid,
+    /// Attribute numbers of the identity columns, for the guard.
+    pub identity_columns: Vec<i16>,
+}
+
+/// The binding of this database as this session reads it.
+#[derive(Debug)]
+pub struct Binding {
+    definition: Definition,
+    pub membership: Option<BoundTable>,
+    pub role_table: Option<BoundTable>,
+    pub tenants: Option<BoundTable>,
+    pub membership_query: Option<Query>,
+    pub role_query: Option<Query>,
+    pub tenants_query: Option<Query>,
+    user_type: UserType,
+    /// Whether every change of identity data announces itself, and lookups depend on nothing else.
+    cacheable: bool,
+}
+
+impl core::ops::Deref for Binding {
+    type Target = Definition;
+
+    fn deref(&self) -> &Definition {
+        &self.definition
+    }
+}
+
+impl Binding {
+    /// The type that user identifiers are spelled in.
+    pub fn user_type(&self) -> UserType {
+        self.user_type
+    }
+
+    /// Whether a lookup may be answered from an earlier one.
+    pub fn is_cacheable(&self) -> bool {
+        self.cacheable
+    }
+
+    /// Whether an assignment to any of the settings is noticed.
+    pub fn settings_are_watched(&self) -> bool {
+        self.setting_names()
+            .iter()
+            .all(|name| setting::is_watched(name))
+    }
+}
+
+thread_local! {
+    static BINDING: RefCell<Option<Rc<Binding>>> = const { RefCell::new(None) };
+}
+
+/// The binding; `None` where `tenancy.bind` was never called. Read again after it, or a bound table,
+/// changed.
+pub fn current() -> Result<Option<Rc<Binding>>> {
+    if generation::take_binding_stale() {
+        BINDING.set(None);
+        // Marked stale again unless the load ends well: an error must not leave "not bound" behind.
+        let mut unfinished = StaleUnlessDone(true);
+        let loaded = load::load()?;
+        let installed = loaded.installed;
+        BINDING.set(loaded.binding.map(Rc::new));
+        unfinished.0 = !installed;
+    }
+    Ok(BINDING.with_borrow(Clone::clone))
+}
+
+struct StaleUnlessDone(bool);
+
+impl Drop for StaleUnlessDone {
+    fn drop(&mut self) {
+        if self.0 {
+            generation::mark_binding_stale();
+        }
+    }
+}
+
+/// The binding; an error that says what to do where there is none.
+pub fn required() -> Result<Rc<Binding>> {
+    current()?.ok_or_else(|| {
+        Error::new(
+            Kind::ObjectNotInPrerequisiteState,
+            "this database does not say where identity and membership live",
+        )
+        .hint("Run tenancy.bind(...) first.")
+    })
+}
+
+/// The type of tenant columns; an error where nothing is bound.
+pub fn tenant_type() -> Result<TenantType> {
+    Ok(required()?.tenant_type)
+}

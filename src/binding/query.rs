@@ -1,0 +1,262 @@
+//! The statements that read bound tables.
+//!
+//! Owns their text and their kept plans. Every name in them is qualified, operators included, so that
+//! no `search_path` can redirect them; they run as the table's owner.
+
+use std::cell::Cell;
+
+use pgrx::pg_sys;
+
+use super::{BoundTable, Definition};
+use crate::catalog::{self, quote_identifier};
+use crate::context::identity::{TenantType, UserType};
+use crate::error::{Error, Kind, Result};
+
+/// A column of a bound table.
+pub struct Column {
+    pub number: i16,
+    base_type: pg_sys::Oid,
+}
+
+impl Column {
+    /// The spelling of identifiers in this column.
+    pub fn user_type(&self) -> UserType {
+        match self.base_type {
+            pg_sys::UUIDOID => UserType::Uuid,
+            pg_sys::INT8OID => UserType::Bigint,
+            pg_sys::INT4OID => UserType::Integer,
+            _ => UserType::Text,
+        }
+    }
+
+    /// The tenant type that the column can hold; `None` for any other type.
+    pub fn tenant_type(&self) -> Option<TenantType> {
+        Some(match self.base_type {
+            pg_sys::UUIDOID => TenantType::Uuid,
+            pg_sys::TEXTOID | pg_sys::VARCHAROID => TenantType::Text,
+            pg_sys::INT8OID => TenantType::Bigint,
+            pg_sys::INT4OID => TenantType::Integer,
+            _ => return None,
+        })
+    }
+
+    fn is_built_in(&self) -> bool {
+        self.base_type.to_u32() < pg_sys::FirstUnpinnedObjectId
+    }
+}
+
+/// The column of that name.
+pub fn column(relation: pg_sys::Oid, name: &str) -> Result<Column> {
+    let name_c = catalog::c_string(name);
+    // SAFETY: catalog lookups by oid and name.
+    unsafe {
+        let number = pg_sys::get_attnum(relation, name_c.as_ptr());
+        if number <= 0 {
+            let relation = catalog::relation_name(relation)
+                .map(|n| n.to_string())
+                .unwrap_or_default();
+            return Err(Error::new(
+                Kind::UndefinedColumn,
+                format!(
+                    "column {} of relation {relation} does not exist",
+                    quote_identifier(name)
+                ),
+            )
+            .hint("Name an existing column of the bound relation."));
+        }
+        let base_type = pg_sys::getBaseType(pg_sys::get_atttype(relation, number));
+        Ok(Column { number, base_type })
+    }
+}
+
+/// A statement with one parameter, its owner and its plan.
+#[derive(Debug)]
+pub struct Query {
+    pub owner: pg_sys::Oid,
+    pub parameter_type: pg_sys::Oid,
+    /// The type that the parameter, or each of its elements, is compared as.
+    pub element_type: pg_sys::Oid,
+    /// Whether something in the statement resolves names as it runs.
+    pub pins_search_path: bool,
+    text: String,
+    plan: Cell<pg_sys::SPIPlanPtr>,
+}
+
+impl Query {
+    /// (tenant, role as text) of each active membership of a user.
+    pub fn memberships(table: &BoundTable, definition: &Definition) -> Result<Self> {
+        let user = column(table.relation, &definition.membership_user)?;
+        let tenant = column(table.relation, &definition.membership_tenant)?;
+        require_tenant_type(&tenant, definition, &definition.membership_tenant)?;
+        let role = match &definition.membership_role {
+            Some(role) => format!("{}::pg_catalog.text", quote_identifier(role)),
+            None => "NULL::pg_catalog.text".to_owned(),
+        };
+        let tenant_name = quote_identifier(&definition.membership_tenant);
+        let (equality, parameter_type) = equality(&user)?;
+        let text = format!(
+            "SELECT {tenant_name}, {role} FROM {relation} WHERE {user_name} {equality} $1 AND {tenant_name} IS NOT NULL{active}",
+            relation = relation_text(table)?,
+            user_name = quote_identifier(&definition.membership_user),
+            active = condition(definition.membership_active.as_deref()),
+        );
+        Ok(Self::new(
+            table,
+            parameter_type,
+            parameter_type,
+            !user.is_built_in() || definition.membership_active.is_some(),
+            text,
+        ))
+    }
+
+    /// (role as text) of a user.
+    pub fn role(table: &BoundTable, definition: &Definition) -> Result<Self> {
+        let user = column(table.relation, &definition.role_user)?;
+        let (equality, parameter_type) = equality(&user)?;
+        let text = format!(
+            "SELECT {role}::pg_catalog.text FROM {relation} WHERE {user_name} {equality} $1",
+            role = quote_identifier(&definition.role_column),
+            relation = relation_text(table)?,
+            user_name = quote_identifier(&definition.role_user),
+        );
+        Ok(Self::new(
+            table,
+            parameter_type,
+            parameter_type,
+            !user.is_built_in(),
+            text,
+        ))
+    }
+
+    /// (tenant) of each active one among an array of tenants.
+    pub fn tenants(table: &BoundTable, definition: &Definition) -> Result<Self> {
+        let id = column(table.relation, &definition.tenants_id)?;
+        require_tenant_type(&id, definition, &definition.tenants_id)?;
+        let (equality, element_type) = equality(&id)?;
+        // SAFETY: a catalog lookup by oid.
+        let array_type = unsafe { pg_sys::get_array_type(element_type) };
+        let text = format!(
+            "SELECT {id_name} FROM {relation} WHERE {id_name} {equality} ANY ($1){active}",
+            id_name = quote_identifier(&definition.tenants_id),
+            relation = relation_text(table)?,
+            active = condition(definition.tenants_active.as_deref()),
+        );
+        let pins = definition.tenants_active.is_some();
+        Ok(Self::new(table, array_type, element_type, pins, text))
+    }
+
+    fn new(
+        table: &BoundTable,
+        parameter_type: pg_sys::Oid,
+        element_type: pg_sys::Oid,
+        pins_search_path: bool,
+        text: String,
+    ) -> Self {
+        Self {
+            owner: table.owner,
+            parameter_type,
+            element_type,
+            pins_search_path,
+            text,
+            plan: Cell::new(core::ptr::null_mut()),
+        }
+    }
+
+    /// The kept plan; prepared on first use. Call with SPI connected and the owner acting.
+    pub fn plan(&self) -> Result<pg_sys::SPIPlanPtr> {
+        if !self.plan.get().is_null() {
+            return Ok(self.plan.get());
+        }
+        let text = catalog::c_string(&self.text);
+        let mut types = [self.parameter_type];
+        // SAFETY: SPI is connected by the caller's promise. One plan serves all values: without
+        // statistics on a single key a custom plan would only cost planning.
+        unsafe {
+            let plan = pg_sys::SPI_prepare_cursor(
+                text.as_ptr(),
+                1,
+                types.as_mut_ptr(),
+                pg_sys::CURSOR_OPT_GENERIC_PLAN as i32,
+            );
+            if plan.is_null() || pg_sys::SPI_keepplan(plan) != 0 {
+                return Err(Error::new(Kind::Internal, "a bound table cannot be read")
+                    .detail(format!("SPI_prepare failed for: {}", self.text)));
+            }
+            self.plan.set(plan);
+            Ok(plan)
+        }
+    }
+}
+
+impl Drop for Query {
+    fn drop(&mut self) {
+        let plan = self.plan.replace(core::ptr::null_mut());
+        // SAFETY: a plan we kept, freed once, and not while the process ends.
+        unsafe {
+            if !plan.is_null() && !pg_sys::proc_exit_inprogress {
+                pg_sys::SPI_freeplan(plan);
+            }
+        }
+    }
+}
+
+fn condition(active: Option<&str>) -> String {
+    active
+        .map(|expression| format!(" AND ({expression})"))
+        .unwrap_or_default()
+}
+
+fn relation_text(table: &BoundTable) -> Result<String> {
+    catalog::relation_name(table.relation)
+        .map(|name| name.to_string())
+        .ok_or_else(|| Error::new(Kind::UndefinedTable, "the bound relation does not exist"))
+}
+
+pub fn require_tenant_type(column: &Column, definition: &Definition, name: &str) -> Result<()> {
+    if column.tenant_type() == Some(definition.tenant_type) {
+        return Ok(());
+    }
+    // SAFETY: formats a type oid.
+    let actual = unsafe { catalog::string_from(pg_sys::format_type_be(column.base_type)) };
+    Err(Error::new(
+        Kind::DatatypeMismatch,
+        format!(
+            "column {} is of type {}, but tenants are of type {}",
+            quote_identifier(name),
+            actual.unwrap_or_default(),
+            definition.tenant_type.name()
+        ),
+    )
+    .hint("Give tenancy.bind the tenant_type of the column: uuid, text, bigint or integer."))
+}
+
+/// The qualified equality operator of the column's type, and the type of its right side.
+fn equality(column: &Column) -> Result<(String, pg_sys::Oid)> {
+    // SAFETY: catalog lookups by oid; the tuple is released before returning.
+    unsafe {
+        let entry = pg_sys::lookup_type_cache(column.base_type, pg_sys::TYPECACHE_EQ_OPR as i32);
+        let operator = (*entry).eq_opr;
+        let tuple = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::OPEROID as i32,
+            pg_sys::Datum::from(operator),
+        );
+        if operator == pg_sys::InvalidOid || tuple.is_null() {
+            return Err(Error::new(
+                Kind::DatatypeMismatch,
+                "the bound column is of a type without an equality operator",
+            )
+            .hint("Bind a column of a type such as uuid, text or bigint."));
+        }
+        let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_operator>();
+        let name = catalog::string_from((*form).oprname.data.as_ptr()).unwrap_or_default();
+        let namespace = catalog::string_from(pg_sys::get_namespace_name((*form).oprnamespace));
+        let right = (*form).oprright;
+        pg_sys::ReleaseSysCache(tuple);
+        let right = match right {
+            pg_sys::ANYENUMOID | pg_sys::ANYELEMENTOID => column.base_type,
+            right => right,
+        };
+        let namespace = quote_identifier(&namespace.unwrap_or_default());
+        Ok((format!("OPERATOR({namespace}.{name})"), right))
+    }
+}

@@ -1,0 +1,130 @@
+//! The generation of identity data: raised whenever another answer might be right.
+//!
+//! Owns the relation cache callback. The callback runs inside Postgres's invalidation processing, at
+//! almost any moment: it must never allocate, read the catalog, or raise.
+
+use std::cell::UnsafeCell;
+
+use pgrx::prelude::*;
+
+use crate::context::hot;
+
+/// What the callback compares with and writes to.
+struct Watch {
+    generation: u64,
+    /// The binding must be read again.
+    binding_stale: bool,
+    /// The list of protected tables must be read again.
+    protection_stale: bool,
+    sentinel: pg_sys::Oid,
+    binding: pg_sys::Oid,
+    protection: pg_sys::Oid,
+    /// The bound tables with their partitions and children, sorted.
+    bound: Vec<pg_sys::Oid>,
+}
+
+struct Single(UnsafeCell<Watch>);
+
+// SAFETY: a backend has one thread, and no function below calls out while it holds a reference.
+unsafe impl Sync for Single {}
+
+static WATCH: Single = Single(UnsafeCell::new(Watch {
+    generation: 1,
+    binding_stale: true,
+    protection_stale: true,
+    sentinel: pg_sys::InvalidOid,
+    binding: pg_sys::InvalidOid,
+    protection: pg_sys::InvalidOid,
+    bound: Vec::new(),
+}));
+
+fn with<T>(f: impl FnOnce(&mut Watch) -> T) -> T {
+    // SAFETY: see `Single`.
+    f(unsafe { &mut *WATCH.0.get() })
+}
+
+/// Registers the callback; called once from `_PG_init`.
+pub fn init() {
+    // SAFETY: the callback is a static function of the right type.
+    unsafe {
+        pg_sys::CacheRegisterRelcacheCallback(
+            Some(relation_invalidated),
+            pg_sys::Datum::from(0usize),
+        );
+    }
+}
+
+/// The current generation.
+pub fn current() -> u64 {
+    with(|watch| watch.generation)
+}
+
+/// Takes in what other sessions committed. Postgres does so by itself only when it takes a new lock
+/// or starts a transaction: a prepared statement inside a transaction does neither.
+pub fn accept_messages() {
+    // SAFETY: Postgres calls this at every lock it takes; any point where catalogs may be read will do.
+    unsafe { pg_sys::AcceptInvalidationMessages() };
+}
+
+/// Watches the extension's own tables.
+pub fn watch_registry(sentinel: pg_sys::Oid, binding: pg_sys::Oid, protection: pg_sys::Oid) {
+    with(|watch| {
+        watch.sentinel = sentinel;
+        watch.binding = binding;
+        watch.protection = protection;
+    });
+}
+
+/// Watches the bound tables.
+pub fn watch_bound(mut relations: Vec<pg_sys::Oid>) {
+    relations.sort_unstable_by_key(|relation| relation.to_u32());
+    let old = with(|watch| std::mem::replace(&mut watch.bound, relations));
+    drop(old);
+}
+
+/// Marks the binding as read; returns whether it had to be read again.
+pub fn take_binding_stale() -> bool {
+    with(|watch| std::mem::replace(&mut watch.binding_stale, false))
+}
+
+/// Marks the binding as not read.
+pub fn mark_binding_stale() {
+    with(|watch| watch.binding_stale = true);
+}
+
+/// Marks the protected tables as read; returns whether they had to be read again.
+pub fn take_protection_stale() -> bool {
+    with(|watch| std::mem::replace(&mut watch.protection_stale, false))
+}
+
+/// Marks the protected tables as not read.
+pub fn mark_protection_stale() {
+    with(|watch| watch.protection_stale = true);
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn relation_invalidated(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
+    let identity_changed = with(|watch| {
+        let everything = relation == pg_sys::InvalidOid;
+        let binding = everything
+            || relation == watch.binding
+            || watch
+                .bound
+                .binary_search_by_key(&relation.to_u32(), |bound| bound.to_u32())
+                .is_ok();
+        if everything || relation == watch.protection {
+            watch.protection_stale = true;
+        }
+        if binding {
+            watch.binding_stale = true;
+        }
+        let changed = binding || relation == watch.sentinel;
+        if changed {
+            watch.generation += 1;
+        }
+        changed
+    });
+    if identity_changed {
+        hot::forget();
+    }
+}

@@ -1,0 +1,298 @@
+//! From settings to a resolved context, through the cache.
+//!
+//! Owns the current context of the session and the memory its answers live in. Must never return a
+//! context of an older generation, and must never let a lookup run inside another.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use pgrx::pg_sys::{self, Datum};
+
+use super::hot::{self, Answers};
+use super::identity::TenantType;
+use super::model::{Missing, Resolved, Standing};
+use super::{lookup, setting, validate};
+use crate::binding::{self, Binding};
+use crate::cache::{generation, store};
+use crate::error::{Error, Kind, Result};
+use crate::gucs::{self, MissingContext};
+use crate::pg_compat;
+
+/// The context that counts, with the memory its answers point to.
+struct Current {
+    resolved: Rc<Resolved>,
+    answers: Option<Answers>,
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<Current>>> = const { RefCell::new(None) };
+    /// Contexts that counted earlier in the transaction: the executor may still point to them.
+    static RETIRED: RefCell<Vec<Rc<Current>>> = const { RefCell::new(Vec::new()) };
+    static IS_CURRENT: Cell<bool> = const { Cell::new(false) };
+    /// The current context must not outlive the statement: it could not be cached.
+    static STATEMENT_ONLY: Cell<bool> = const { Cell::new(false) };
+    static RESOLVING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Marks the current context as out of date. Only writes flags: called from callbacks.
+pub fn forget() {
+    IS_CURRENT.set(false);
+}
+
+/// Whether a lookup is under way: its own statements must not be judged.
+pub fn is_resolving() -> bool {
+    RESOLVING.get()
+}
+
+/// Called as each statement starts: what could be kept for one statement only is over.
+pub fn start_statement(parallel: bool) {
+    if STATEMENT_ONLY.get() || parallel {
+        hot::forget();
+        STATEMENT_ONLY.set(false);
+    }
+}
+
+/// Called when a transaction is over: nothing points into its contexts any more. The next
+/// transaction resolves again, which is where leftovers of this one would show.
+pub fn end_transaction() {
+    hot::forget();
+    STATEMENT_ONLY.set(false);
+    let retired = RETIRED.take();
+    drop(retired);
+}
+
+/// The context, whatever it is.
+pub fn current() -> Result<Rc<Resolved>> {
+    if IS_CURRENT.get()
+        && let Some(current) = CURRENT.with_borrow(Clone::clone)
+    {
+        return Ok(current.resolved.clone());
+    }
+    let _resolving = Resolving::start()?;
+    let binding = binding::current()?;
+    if let Some(binding) = &binding {
+        adopt_settings(binding);
+    }
+    let (resolved, keep) = match &binding {
+        None => (
+            Rc::new(Resolved::missing(Missing::NotBound)),
+            Keep::Transaction,
+        ),
+        Some(binding) => resolve(binding)?,
+    };
+    make_current(resolved.clone(), keep);
+    Ok(resolved)
+}
+
+/// The context; several tenants without a choice are an error.
+pub fn current_or_ambiguous() -> Result<Rc<Resolved>> {
+    let resolved = current()?;
+    match resolved.standing {
+        Standing::Ambiguous(_) => Err(missing_context(&resolved)),
+        _ => Ok(resolved),
+    }
+}
+
+/// The context for a policy: without a tenant an error, or nothing under `deny`.
+pub fn current_for_policy() -> Result<Rc<Resolved>> {
+    let resolved = current()?;
+    if resolved.tenant().is_none() && gucs::missing_context() == MissingContext::Error {
+        return Err(missing_context(&resolved));
+    }
+    Ok(resolved)
+}
+
+/// The tenant as a datum of that type; call after the context was resolved with a tenant.
+pub fn datum(wanted: TenantType) -> Result<Datum> {
+    let current = CURRENT.with_borrow(Clone::clone);
+    let answer = current
+        .as_ref()
+        .and_then(|current| current.answers.as_ref()?.datum(wanted));
+    answer.ok_or_else(|| {
+        let bound = binding::current()
+            .ok()
+            .flatten()
+            .map_or("another type", |binding| binding.tenant_type.name());
+        let function = match bound {
+            "uuid" => "current_tenant_id()",
+            "text" => "current_tenant_id_text()",
+            _ => "current_tenant_id_bigint()",
+        };
+        Error::new(
+            Kind::DatatypeMismatch,
+            format!("tenants are of type {bound}, not {}", wanted.name()),
+        )
+        .hint(format!("Call {function}."))
+    })
+}
+
+/// Prepares for workers, which get the bare values of the settings and can judge none of them.
+pub fn start_parallel_statement() -> Result<()> {
+    if let Some(binding) = binding::current()? {
+        adopt_settings(&binding);
+    }
+    Ok(())
+}
+
+fn adopt_settings(binding: &Binding) {
+    for name in binding.setting_names() {
+        setting::define(&name);
+        setting::discard_leftover(&name);
+    }
+}
+
+/// How long a context may count without being looked at again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    Statement,
+    Transaction,
+}
+
+fn make_current(resolved: Rc<Resolved>, keep: Keep) {
+    let same = CURRENT
+        .with_borrow(Clone::clone)
+        .filter(|current| Rc::ptr_eq(&current.resolved, &resolved) || current.resolved == resolved);
+    let current = same.unwrap_or_else(|| {
+        let answers = resolved.tenant().map(Answers::new);
+        Rc::new(Current { resolved, answers })
+    });
+    let old = CURRENT.replace(Some(current.clone()));
+    if let Some(old) = old.filter(|old| !Rc::ptr_eq(old, &current)) {
+        RETIRED.with_borrow_mut(|retired| retired.push(old));
+    }
+    IS_CURRENT.set(true);
+    STATEMENT_ONLY.set(keep == Keep::Statement);
+    if let Some(answers) = &current.answers {
+        answers.remember();
+    }
+}
+
+/// How often a lookup is repeated because identity data changed under it.
+const ATTEMPTS: usize = 3;
+
+fn resolve(binding: &Rc<Binding>) -> Result<(Rc<Resolved>, Keep)> {
+    let asked = validate::asked(binding)?;
+    // SAFETY: a plain read of the backend's state.
+    let parallel = unsafe { pg_sys::IsInParallelMode() } || pg_compat::in_parallel_worker();
+    if asked.user.is_none() && asked.tenant.is_none() {
+        let keep = if binding.settings_are_watched() {
+            Keep::Transaction
+        } else {
+            Keep::Statement
+        };
+        return Ok((Rc::new(Resolved::missing(Missing::NothingSet)), keep));
+    }
+    if parallel {
+        // A leader and its workers must agree: all of them see what the statement's snapshot sees.
+        let resolved = lookup::look_up(binding, &asked, lookup::Snapshot::OfStatement)?;
+        return Ok((Rc::new(resolved), Keep::Statement));
+    }
+    let keep = if binding.is_cacheable() && binding.settings_are_watched() {
+        Keep::Transaction
+    } else {
+        Keep::Statement
+    };
+    if binding.is_cacheable()
+        && let Some(known) = store::find(&asked, generation::current())
+    {
+        return Ok((known, keep));
+    }
+    for _ in 0..ATTEMPTS {
+        generation::accept_messages();
+        let before = generation::current();
+        let resolved = Rc::new(lookup::look_up(binding, &asked, lookup::Snapshot::Fresh)?);
+        if generation::current() != before {
+            continue;
+        }
+        if binding.is_cacheable() && !pg_compat::one_snapshot_per_transaction() {
+            store::insert(asked, resolved.clone(), before, gucs::cache_entries());
+        }
+        return Ok((resolved, keep));
+    }
+    // Identity data changes faster than it can be read: right for this statement, and no longer.
+    let resolved = lookup::look_up(binding, &asked, lookup::Snapshot::Fresh)?;
+    Ok((Rc::new(resolved), Keep::Statement))
+}
+
+/// The error for a statement without a context, in words that help whoever reads the log.
+pub fn missing_context(resolved: &Resolved) -> Error {
+    let binding = binding::current().ok().flatten();
+    let settings = binding
+        .as_ref()
+        .map(|binding| binding.setting_names())
+        .unwrap_or_default();
+    let tenant_setting = binding
+        .as_ref()
+        .and_then(|binding| binding.tenant_setting.clone());
+    let example = settings
+        .first()
+        .cloned()
+        .unwrap_or_else(|| "app.current_user_id".to_owned());
+    let error = match &resolved.standing {
+        Standing::Ambiguous(count) => {
+            let error = Error::new(
+                Kind::InsufficientPrivilege,
+                "the user belongs to several tenants and none is chosen",
+            )
+            .detail(format!("The user has {count} active memberships."));
+            return match tenant_setting {
+                Some(name) => error.hint(format!(
+                    "Set {name} for the transaction: SET LOCAL {name} = '...'."
+                )),
+                None => error.hint(
+                    "Bind a tenant_setting with tenancy.bind, and set it for the transaction.",
+                ),
+            };
+        }
+        Standing::Tenant(_) | Standing::Missing(_) => {
+            Error::new(Kind::InsufficientPrivilege, "no tenant context")
+        }
+    };
+    match &resolved.standing {
+        Standing::Missing(Missing::NotBound) => error
+            .detail("This database does not say where identity and membership live.")
+            .hint("Call tenancy.bind() once as an administrator."),
+        Standing::Missing(Missing::NoMembership) => error
+            .detail("The current user has no active membership in any tenant.")
+            .hint(format!(
+                "Check the value of {example}, and that the user's membership is active."
+            )),
+        Standing::Missing(Missing::NotAMember) => error
+            .detail("The current user has no active membership in the chosen tenant.")
+            .hint("Choose a tenant of the user: user_tenant_ids() lists them."),
+        Standing::Missing(Missing::InactiveTenant) => error
+            .detail("The chosen tenant does not exist or is not active.")
+            .hint(format!("Check the value of {example}.")),
+        _ => error
+            .detail(format!(
+                "{} is not set in this transaction.",
+                settings.join(" or ")
+            ))
+            .hint(format!(
+                "Set it for the transaction: SET LOCAL {example} = '...'."
+            )),
+    }
+}
+
+/// Holds off a second lookup inside a lookup: an expression of the binding that asks for the context
+/// would never end.
+struct Resolving;
+
+impl Resolving {
+    fn start() -> Result<Self> {
+        if RESOLVING.replace(true) {
+            return Err(Error::new(
+                Kind::ObjectNotInPrerequisiteState,
+                "the tenant context was asked for while it is being resolved",
+            )
+            .hint("Do not call context functions in an expression given to tenancy.bind."));
+        }
+        Ok(Self)
+    }
+}
+
+impl Drop for Resolving {
+    fn drop(&mut self) {
+        RESOLVING.set(false);
+    }
+}

@@ -1,0 +1,405 @@
+//! The guard on identity columns: who may write what decides who one is.
+//!
+//! Owns the trigger functions of bound tables. `rules` decides; here the row is read. Must never let
+//! a change through that it could not read.
+
+mod rules;
+
+use pgrx::FromDatum;
+use pgrx::pg_sys::panic::pgrx_extern_c_guard;
+use pgrx::prelude::*;
+
+use self::rules::{Actor, Change, Grant, Kept, Verdict};
+use crate::binding::{self, Binding, BoundTable};
+use crate::cache::generation;
+use crate::catalog;
+use crate::context::identity::TenantId;
+use crate::context::lookup::{self, Snapshot};
+use crate::context::resolve;
+use crate::error::{Error, Kind, OrRaise, Result};
+use crate::registry;
+
+macro_rules! trigger_function {
+    ($(#[$documentation:meta])* $name:ident, $info:ident, $body:expr) => {
+        $(#[$documentation])*
+        ///
+        /// # Safety
+        /// Called by Postgres's function manager with valid call information.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C-unwind" fn $name(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+            // SAFETY: turns a Rust panic into a Postgres error at this boundary.
+            unsafe { pgrx_extern_c_guard(|| $body(Fired::new(fcinfo).or_raise()).or_raise()) }
+        }
+
+        #[doc = concat!("Version-1 call record of `", stringify!($name), "`.")]
+        #[unsafe(no_mangle)]
+        pub extern "C" fn $info() -> &'static pg_sys::Pg_finfo_record {
+            const VERSION_1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
+            &VERSION_1
+        }
+    };
+}
+
+trigger_function! {
+    /// `tenancy.invalidate_context()`: tells every session, when the transaction commits, that
+    /// identity data changed.
+    pg_tenancy_invalidate_context, pg_finfo_pg_tenancy_invalidate_context, invalidate
+}
+trigger_function! {
+    /// `tenancy.guard_identity()`: refuses writes to identity columns by roles that may not.
+    pg_tenancy_guard_identity, pg_finfo_pg_tenancy_guard_identity, guard
+}
+
+/// A trigger that fired, with its rows.
+struct Fired {
+    relation: pg_sys::Relation,
+    old: Option<pg_sys::HeapTuple>,
+    new: Option<pg_sys::HeapTuple>,
+    returns: pg_sys::Datum,
+}
+
+impl Fired {
+    /// Reads the call. Fails when the function is not called as a trigger.
+    ///
+    /// # Safety
+    /// `fcinfo` is valid call information.
+    unsafe fn new(fcinfo: pg_sys::FunctionCallInfo) -> Result<Self> {
+        // SAFETY: the context node's tag is checked before it is read as trigger data.
+        unsafe {
+            let context = (*fcinfo).context;
+            if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
+                return Err(Error::new(
+                    Kind::FeatureNotSupported,
+                    "not called as a trigger",
+                ));
+            }
+            let data = &*context.cast::<pg_sys::TriggerData>();
+            let for_row = data.tg_event & pg_sys::TRIGGER_EVENT_ROW != 0;
+            let tuple = (for_row && !data.tg_trigtuple.is_null()).then_some(data.tg_trigtuple);
+            let operation = data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK;
+            let (old, new) = match operation {
+                pg_sys::TRIGGER_EVENT_INSERT => (None, tuple),
+                pg_sys::TRIGGER_EVENT_UPDATE => (tuple, Some(data.tg_newtuple)),
+                _ => (tuple, None),
+            };
+            let returns = new
+                .or(old)
+                .map_or(pg_sys::Datum::null(), pg_sys::Datum::from);
+            Ok(Self {
+                relation: data.tg_relation,
+                old,
+                new,
+                returns,
+            })
+        }
+    }
+
+    fn relation_oid(&self) -> pg_sys::Oid {
+        // SAFETY: the relation is open while the trigger runs.
+        unsafe { (*self.relation).rd_id }
+    }
+}
+
+fn invalidate(fired: Fired) -> Result<pg_sys::Datum> {
+    let relation = fired.relation_oid();
+    // SAFETY: registers messages that Postgres sends at commit and applies here at the next command.
+    unsafe {
+        if let Some(sentinel) = catalog::relation_oid("tenancy", "cache_sentinel") {
+            pg_sys::CacheInvalidateRelcacheByRelid(sentinel);
+        }
+        let is_registry =
+            catalog::relation_name(relation).is_some_and(|name| name.schema == "tenancy");
+        if is_registry {
+            pg_sys::CacheInvalidateRelcacheByRelid(relation);
+        }
+    }
+    Ok(fired.returns)
+}
+
+/// What a bound table holds. One table may be several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holds {
+    Memberships,
+    Roles,
+    Tenants,
+}
+
+fn guard(fired: Fired) -> Result<pg_sys::Datum> {
+    let Some(binding) = binding::current()? else {
+        return Ok(fired.returns);
+    };
+    let relation = fired.relation_oid();
+    if is_exempt(&binding, relation)? {
+        return Ok(fired.returns);
+    }
+    let mut known = false;
+    for (table, holds) in [
+        (&binding.membership, Holds::Memberships),
+        (&binding.role_table, Holds::Roles),
+        (&binding.tenants, Holds::Tenants),
+    ] {
+        if let Some(table) = table
+            && belongs_to(relation, table.relation)
+        {
+            known = true;
+            judge(&binding, table, holds, &fired)?;
+        }
+    }
+    if !known {
+        // The trigger outlived its binding: who may write what is not known.
+        return Err(refusal(&fired, "the table is no longer bound"));
+    }
+    Ok(fired.returns)
+}
+
+/// Whether the relation is the bound table, or a partition or child of it.
+fn belongs_to(relation: pg_sys::Oid, bound: pg_sys::Oid) -> bool {
+    // SAFETY: catalog lookups by oid; no lock is needed on the table whose trigger runs.
+    relation == bound
+        || unsafe {
+            pgrx::PgList::<pg_sys::Oid>::from_pg(pg_sys::find_all_inheritors(
+                bound,
+                pg_sys::NoLock as i32,
+                core::ptr::null_mut(),
+            ))
+            .iter_oid()
+            .any(|child| child == relation)
+        }
+}
+
+/// Owners, administrators and identity writers are not application roles.
+fn is_exempt(binding: &Binding, relation: pg_sys::Oid) -> Result<bool> {
+    if registry::is_administrator() || catalog::acts_as(catalog::relation_owner(relation)?) {
+        return Ok(true);
+    }
+    let mut writers = binding.identity_writers.iter();
+    Ok(writers.any(|name| catalog::role_oid(name).is_some_and(catalog::acts_as)))
+}
+
+fn judge(binding: &Binding, table: &BoundTable, holds: Holds, fired: &Fired) -> Result<()> {
+    let reader = Reader {
+        fired,
+        binding,
+        table,
+    };
+    let change = match (fired.old, fired.new) {
+        (None, Some(_)) => Change::Insert,
+        (Some(_), None) => Change::Delete,
+        (Some(_), Some(_)) => {
+            let changed = reader.changed_columns()?;
+            if changed.is_empty() {
+                return Ok(());
+            }
+            let role_column = reader.role_column(holds);
+            let only_role = changed.iter().all(|number| Some(*number) == role_column);
+            Change::Update { only_role }
+        }
+        (None, None) => return Ok(()),
+    };
+    // Without a tenant nobody is an admin of one: the context decides nothing more.
+    let resolved = resolve::current()?;
+    let actor = Actor {
+        is_super_admin: resolved.has_role_in(&binding.super_admin_roles)
+            && resolved.tenant().is_some(),
+        rank: resolved
+            .tenant()
+            .and(resolved.roles.iter().map(|role| binding.rank(role)).max()),
+    };
+    let verdict = match holds {
+        Holds::Tenants => rules::tenants(actor, change),
+        Holds::Memberships => {
+            let before = fired
+                .old
+                .map(|row| reader.grant(row, resolved.tenant()))
+                .transpose()?;
+            let after = fired
+                .new
+                .map(|row| reader.grant(row, resolved.tenant()))
+                .transpose()?;
+            rules::grants(actor, change, before, after)
+        }
+        Holds::Roles => {
+            let before = fired
+                .old
+                .map(|row| reader.role_of(row, resolved.tenant()))
+                .transpose()?;
+            let after = fired
+                .new
+                .map(|row| reader.role_of(row, resolved.tenant()))
+                .transpose()?;
+            rules::grants(actor, change, before, after)
+        }
+    };
+    match verdict {
+        Verdict::Allowed => Ok(()),
+        Verdict::Refused(reason) => Err(refusal(fired, reason)),
+    }
+}
+
+fn refusal(fired: &Fired, reason: &str) -> Error {
+    let name = catalog::relation_name(fired.relation_oid()).map(|n| n.to_string());
+    Error::new(
+        Kind::InsufficientPrivilege,
+        format!("permission denied for identity columns of table {}", name.unwrap_or_default()),
+    )
+    .detail(format!("{}{}.", reason[..1].to_uppercase(), &reason[1..]))
+    .hint("Let a tenant admin grant roles up to his own, or name the role in identity_writers of tenancy.bind.")
+}
+
+/// Reads the identity columns of a row.
+struct Reader<'a> {
+    fired: &'a Fired,
+    binding: &'a Binding,
+    table: &'a BoundTable,
+}
+
+impl Reader<'_> {
+    /// The number that the column of the bound table has here: partitions and children may number
+    /// theirs differently.
+    fn own_number(&self, number: i16) -> Result<i16> {
+        let here = self.fired.relation_oid();
+        if here == self.table.relation {
+            return Ok(number);
+        }
+        // SAFETY: catalog lookups by oid, number and name.
+        let own = unsafe {
+            let name = pg_sys::get_attname(self.table.relation, number, false);
+            pg_sys::get_attnum(here, name)
+        };
+        if own > 0 {
+            Ok(own)
+        } else {
+            Err(refusal(self.fired, "an identity column is missing"))
+        }
+    }
+
+    fn value(&self, row: pg_sys::HeapTuple, number: i16) -> Option<pg_sys::Datum> {
+        let mut is_null = false;
+        // SAFETY: a row of the open relation.
+        let datum = unsafe {
+            pg_sys::heap_getattr(
+                row,
+                i32::from(number),
+                (*self.fired.relation).rd_att,
+                &mut is_null,
+            )
+        };
+        (!is_null).then_some(datum)
+    }
+
+    /// The identity columns, by the bound table's numbers, whose values differ in any bit.
+    fn changed_columns(&self) -> Result<Vec<i16>> {
+        let (Some(old), Some(new)) = (self.fired.old, self.fired.new) else {
+            return Ok(Vec::new());
+        };
+        let mut changed = Vec::new();
+        for number in &self.table.identity_columns {
+            let own = self.own_number(*number)?;
+            let same = match (self.value(old, own), self.value(new, own)) {
+                (None, None) => true,
+                (Some(old), Some(new)) => {
+                    let (mut length, mut by_value) = (0i16, false);
+                    // SAFETY: two values of the column's type.
+                    unsafe {
+                        let type_oid = pg_sys::get_atttype(self.fired.relation_oid(), own);
+                        pg_sys::get_typlenbyval(type_oid, &mut length, &mut by_value);
+                        pg_sys::datum_image_eq(old, new, by_value, i32::from(length))
+                    }
+                }
+                _ => false,
+            };
+            if !same {
+                changed.push(*number);
+            }
+        }
+        Ok(changed)
+    }
+
+    fn role_column(&self, holds: Holds) -> Option<i16> {
+        let name = match holds {
+            Holds::Memberships => self.binding.membership_role.as_deref()?,
+            Holds::Roles => &self.binding.role_column,
+            Holds::Tenants => return None,
+        };
+        let name = catalog::c_string(name);
+        // SAFETY: a catalog lookup by name.
+        let number = unsafe { pg_sys::get_attnum(self.table.relation, name.as_ptr()) };
+        (number > 0).then_some(number)
+    }
+
+    fn text(&self, row: pg_sys::HeapTuple, column: &str) -> Result<Option<String>> {
+        let name = catalog::c_string(column);
+        // SAFETY: catalog lookups by name; the value is of the column's type.
+        unsafe {
+            let number = pg_sys::get_attnum(self.fired.relation_oid(), name.as_ptr());
+            if number <= 0 {
+                return Err(refusal(self.fired, "an identity column is missing"));
+            }
+            let Some(datum) = self.value(row, number) else {
+                return Ok(None);
+            };
+            let type_oid = pg_sys::get_atttype(self.fired.relation_oid(), number);
+            if type_oid == pg_sys::TEXTOID {
+                return Ok(String::from_datum(datum, false));
+            }
+            let (mut output, mut is_varlena) = (pg_sys::InvalidOid, false);
+            pg_sys::getTypeOutputInfo(type_oid, &mut output, &mut is_varlena);
+            Ok(catalog::string_from(pg_sys::OidOutputFunctionCall(
+                output, datum,
+            )))
+        }
+    }
+
+    /// A membership as a grant: of which rank, and whether in the actor's tenant.
+    fn grant(&self, row: pg_sys::HeapTuple, tenant: Option<&TenantId>) -> Result<Grant> {
+        let row_tenant = self.text(row, &self.binding.membership_tenant)?;
+        let row_tenant = row_tenant.and_then(|text| self.binding.tenant_type.parse(&text).ok());
+        let role = match &self.binding.membership_role {
+            Some(column) => self.text(row, column)?,
+            None => None,
+        };
+        Ok(Grant {
+            rank: self.binding.rank(role.as_deref().unwrap_or_default()),
+            kept: if row_tenant.is_some() && row_tenant.as_ref() == tenant {
+                Kept::InTenant
+            } else {
+                Kept::Elsewhere
+            },
+        })
+    }
+
+    /// A user's role as a grant: in the actor's tenant only if the user is in no other.
+    fn role_of(&self, row: pg_sys::HeapTuple, tenant: Option<&TenantId>) -> Result<Grant> {
+        let role = self.text(row, &self.binding.role_column)?;
+        let rank = self.binding.rank(role.as_deref().unwrap_or_default());
+        let user = self.text(row, &self.binding.role_user)?;
+        let (Some(query), Some(user)) = (&self.binding.membership_query, user) else {
+            return Ok(Grant {
+                rank,
+                kept: Kept::Elsewhere,
+            });
+        };
+        let memberships = lookup::memberships(self.binding, query, &user, Snapshot::Fresh)?;
+        let inside = !memberships.is_empty()
+            && memberships
+                .iter()
+                .all(|membership| Some(&membership.tenant) == tenant);
+        Ok(Grant {
+            rank,
+            kept: if inside {
+                Kept::InTenant
+            } else {
+                Kept::Elsewhere
+            },
+        })
+    }
+}
+
+/// Keeps the generation honest for code that changes identity data without a trigger.
+pub fn announce() {
+    if let Some(sentinel) = catalog::relation_oid("tenancy", "cache_sentinel") {
+        // SAFETY: registers a message that Postgres sends at commit.
+        unsafe { pg_sys::CacheInvalidateRelcacheByRelid(sentinel) };
+    }
+    generation::mark_binding_stale();
+}

@@ -1,0 +1,133 @@
+//! The extension's own settings, `pg_tenancy.*`.
+//!
+//! Owns their definition and defaults. The settings that carry the context (`app.current_user_id`
+//! and kin) belong to `context::setting`.
+
+use std::ffi::CString;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pgrx::prelude::*;
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
+
+/// What a statement on a protected table does without a tenant context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
+pub enum MissingContext {
+    /// Raises 42501 with a HINT that names the setting.
+    #[name = c"error"]
+    Error,
+    /// Sees and writes no rows.
+    #[name = c"deny"]
+    Deny,
+}
+
+/// How long a context that was set with session scope lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
+pub enum ContextScope {
+    /// To the end of the transaction that set it: a transaction pooler cannot hand it on.
+    #[name = c"transaction"]
+    Transaction,
+    /// As long as Postgres keeps the setting.
+    #[name = c"session"]
+    Session,
+}
+
+static MISSING_CONTEXT: GucSetting<MissingContext> =
+    GucSetting::<MissingContext>::new(MissingContext::Error);
+static CONTEXT_SCOPE: GucSetting<ContextScope> =
+    GucSetting::<ContextScope>::new(ContextScope::Transaction);
+static CACHE_ENTRIES: GucSetting<i32> = GucSetting::<i32>::new(1024);
+static INLINE_DDL_ROWS: GucSetting<i32> = GucSetting::<i32>::new(100_000);
+static PRELOADED: AtomicBool = AtomicBool::new(false);
+static ADMIN_ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+
+/// Defines the settings and reserves their prefix; called once from `_PG_init`.
+pub fn init() {
+    // SAFETY: a plain read of the process's state.
+    PRELOADED.store(
+        unsafe { pg_sys::process_shared_preload_libraries_in_progress },
+        Ordering::Relaxed,
+    );
+    GucRegistry::define_enum_guc(
+        c"pg_tenancy.missing_context",
+        c"What a statement on a protected table does without a tenant context.",
+        c"error raises 42501; deny gives no rows.",
+        &MISSING_CONTEXT,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_enum_guc(
+        c"pg_tenancy.context_scope",
+        c"How long a context that was set with session scope lives.",
+        c"transaction discards it when the transaction ends, so that a pooler cannot hand it to the next client.",
+        &CONTEXT_SCOPE,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"pg_tenancy.cache_entries",
+        c"How many resolved contexts a session keeps.",
+        c"The least recently used one is forgotten first; 0 keeps none.",
+        &CACHE_ENTRIES,
+        0,
+        1_000_000,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"pg_tenancy.inline_ddl_rows",
+        c"Largest table, in estimated rows, on which protecting builds indexes and validates constraints in place.",
+        c"For larger tables the statements are returned as a script that does not block writers.",
+        &INLINE_DDL_ROWS,
+        0,
+        i32::MAX,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_string_guc(
+        c"pg_tenancy.admin_role",
+        c"Roles, comma-separated, whose members administer tenancy for tables they do not own.",
+        c"Empty: only the owners of the tables and superusers.",
+        &ADMIN_ROLE,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    // SAFETY: the prefix is a NUL-terminated literal.
+    unsafe { pg_sys::MarkGUCPrefixReserved(c"pg_tenancy".as_ptr()) };
+}
+
+/// `pg_tenancy.missing_context`.
+pub fn missing_context() -> MissingContext {
+    MISSING_CONTEXT.get()
+}
+
+/// `pg_tenancy.context_scope`.
+pub fn context_scope() -> ContextScope {
+    CONTEXT_SCOPE.get()
+}
+
+/// `pg_tenancy.cache_entries`, in entries.
+pub fn cache_entries() -> usize {
+    usize::try_from(CACHE_ENTRIES.get()).unwrap_or(0)
+}
+
+/// `pg_tenancy.inline_ddl_rows`, in estimated rows.
+pub fn inline_ddl_rows() -> i64 {
+    i64::from(INLINE_DDL_ROWS.get())
+}
+
+/// The names in `pg_tenancy.admin_role`.
+pub fn admin_roles() -> Vec<String> {
+    let Some(list) = ADMIN_ROLE.get() else {
+        return Vec::new();
+    };
+    list.to_string_lossy()
+        .split(',')
+        .map(|name| name.trim().trim_matches('"').to_owned())
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+/// Whether the postmaster loaded the library, so that no statement ran without its hooks.
+pub fn is_preloaded() -> bool {
+    PRELOADED.load(Ordering::Relaxed)
+}

@@ -1,0 +1,82 @@
+//! Which statements touch a table whose policies need a context.
+//!
+//! Owns the session's list of protected tables. Decides from the range table and the acting role, so
+//! that the answer does not depend on which rows a plan happens to evaluate.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+
+use pgrx::PgList;
+use pgrx::prelude::*;
+
+use crate::cache::generation;
+use crate::catalog::{self, RelationName};
+use crate::{binding, pg_compat, registry};
+
+thread_local! {
+    static PROTECTED: RefCell<HashSet<pg_sys::Oid>> = RefCell::new(HashSet::new());
+}
+
+/// Whether the statement names a table with enforced policies that bind the role it is checked for.
+///
+/// # Safety
+/// `statement` is a valid planned statement.
+pub unsafe fn is_touched(statement: *const pg_sys::PlannedStmt) -> bool {
+    // SAFETY: by the caller's promise; an entry that names a relation has its permissions.
+    unsafe {
+        let entries = PgList::<pg_sys::RangeTblEntry>::from_pg((*statement).rtable);
+        if entries.is_empty() || !any_protected() {
+            return false;
+        }
+        entries
+            .iter_ptr()
+            .filter_map(|entry| pg_compat::named_relation(statement, entry))
+            .any(|named| {
+                PROTECTED.with_borrow(|protected| protected.contains(&named.relation))
+                    && pg_sys::check_enable_rls(named.relation, named.acting_role, true)
+                        == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32
+            })
+    }
+}
+
+fn any_protected() -> bool {
+    if generation::take_protection_stale() {
+        PROTECTED.with_borrow_mut(HashSet::clear);
+        let mut unfinished = StaleUnlessDone(true);
+        if let Some(found) = read() {
+            PROTECTED.replace(found);
+            unfinished.0 = false;
+        }
+    }
+    PROTECTED.with_borrow(|protected| !protected.is_empty())
+}
+
+struct StaleUnlessDone(bool);
+
+impl Drop for StaleUnlessDone {
+    fn drop(&mut self) {
+        if self.0 {
+            generation::mark_protection_stale();
+        }
+    }
+}
+
+/// The enforced tables of the registry; `None` where the extension is not installed.
+fn read() -> Option<HashSet<pg_sys::Oid>> {
+    let tables = binding::registry_tables()?;
+    let mut found = HashSet::new();
+    for row in registry::protection_rows(tables.protection) {
+        if row.mode == "enforce" {
+            let name = RelationName {
+                schema: row.schema,
+                name: row.name,
+            };
+            found.extend(catalog::registered_relation(
+                &name,
+                row.relation,
+                row.database,
+            ));
+        }
+    }
+    Some(found)
+}

@@ -1,0 +1,84 @@
+//! Every difference between the supported Postgres versions, and macros of its headers that have no
+//! binding.
+//!
+//! Owns each `#[cfg(feature = "pgNN")]` of the extension. Must never hold a decision: one name, one
+//! meaning, on every version.
+
+use pgrx::pg_sys;
+
+use crate::catalog;
+
+/// Whether this process is a parallel worker (`IsParallelWorker()`).
+pub fn in_parallel_worker() -> bool {
+    // SAFETY: a plain read of the backend's state.
+    unsafe { pg_sys::ParallelWorkerNumber >= 0 }
+}
+
+/// Whether the transaction keeps one snapshot (`IsolationUsesXactSnapshot()`).
+pub fn one_snapshot_per_transaction() -> bool {
+    // SAFETY: a plain read of the backend's state.
+    unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
+}
+
+/// Postgres's record of a setting; null when there is none.
+pub fn find_setting(name: &str) -> *mut pg_sys::config_generic {
+    let name = catalog::c_string(name);
+    #[cfg(feature = "pg15")]
+    // SAFETY: the table holds `GetNumConfigOptions()` records with names that live as long.
+    unsafe {
+        let table = pg_sys::get_guc_variables();
+        let count = usize::try_from(pg_sys::GetNumConfigOptions()).unwrap_or(0);
+        (0..count)
+            .map(|index| *table.add(index))
+            .find(|variable| pg_sys::pg_strcasecmp((**variable).name, name.as_ptr()) == 0)
+            .unwrap_or(core::ptr::null_mut())
+    }
+    #[cfg(not(feature = "pg15"))]
+    // SAFETY: a lookup without placeholders and without errors.
+    unsafe {
+        pg_sys::find_option(name.as_ptr(), false, true, 0)
+    }
+}
+
+/// A relation that a statement names itself, and the role that its permissions are checked for.
+pub struct NamedRelation {
+    pub relation: pg_sys::Oid,
+    /// `InvalidOid` for the current role.
+    pub acting_role: pg_sys::Oid,
+}
+
+/// The relation of a range table entry; `None` for what is not a relation, and for children that the
+/// planner added, whose permissions are those of the parent that the statement names.
+///
+/// # Safety
+/// `entry` is an entry of `statement`'s range table.
+pub unsafe fn named_relation(
+    statement: *const pg_sys::PlannedStmt,
+    entry: *mut pg_sys::RangeTblEntry,
+) -> Option<NamedRelation> {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        if (*entry).rtekind != pg_sys::RTEKind::RTE_RELATION {
+            return None;
+        }
+        #[cfg(feature = "pg15")]
+        {
+            let _ = statement;
+            ((*entry).requiredPerms != 0).then(|| NamedRelation {
+                relation: (*entry).relid,
+                acting_role: (*entry).checkAsUser,
+            })
+        }
+        #[cfg(not(feature = "pg15"))]
+        {
+            if (*entry).perminfoindex == 0 {
+                return None;
+            }
+            let permissions = pg_sys::getRTEPermissionInfo((*statement).permInfos, entry);
+            ((*permissions).requiredPerms != 0).then(|| NamedRelation {
+                relation: (*entry).relid,
+                acting_role: (*permissions).checkAsUser,
+            })
+        }
+    }
+}

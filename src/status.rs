@@ -1,0 +1,116 @@
+//! `tenancy.status()`: what is on in this session, and why not.
+//!
+//! Must never change what it reports.
+
+use pgrx::iter::TableIterator;
+use pgrx::prelude::*;
+
+use crate::cache::store;
+use crate::context::setting;
+use crate::{binding, gucs, registry};
+
+type Line = (&'static str, &'static str, String);
+
+#[pg_extern(sql = false)]
+fn status() -> TableIterator<
+    'static,
+    (
+        name!(feature, String),
+        name!(state, String),
+        name!(detail, String),
+    ),
+> {
+    let lines = [loading(), binding_line(), settings(), cache(), protection()];
+    TableIterator::new(
+        lines
+            .into_iter()
+            .map(|(feature, state, detail)| (feature.to_owned(), state.to_owned(), detail)),
+    )
+}
+
+fn loading() -> Line {
+    if gucs::is_preloaded() {
+        (
+            "library",
+            "on",
+            "loaded by shared_preload_libraries: hooks see every statement".to_owned(),
+        )
+    } else {
+        (
+            "library",
+            "partly",
+            "loaded in this session only: statements before that ran without the hooks. Add pg_tenancy to shared_preload_libraries"
+                .to_owned(),
+        )
+    }
+}
+
+fn binding_line() -> Line {
+    match binding::current() {
+        Ok(Some(binding)) => (
+            "binding",
+            "on",
+            format!("tenants are of type {}", binding.tenant_type.name()),
+        ),
+        Ok(None) => (
+            "binding",
+            "off",
+            "tenancy.bind() was never called".to_owned(),
+        ),
+        Err(error) => ("binding", "broken", error.message().to_owned()),
+    }
+}
+
+fn settings() -> Line {
+    let Ok(Some(binding)) = binding::current() else {
+        return ("settings", "off", "nothing is bound".to_owned());
+    };
+    let names = binding.setting_names();
+    for name in &names {
+        setting::define(name);
+    }
+    if binding.settings_are_watched() {
+        ("settings", "on", names.join(", "))
+    } else {
+        (
+            "settings",
+            "slow",
+            format!(
+                "another library defines one of {}: the context is read for every statement",
+                names.join(", ")
+            ),
+        )
+    }
+}
+
+fn cache() -> Line {
+    match binding::current() {
+        Ok(Some(binding)) if binding.is_cacheable() => {
+            ("cache", "on", format!("{} of {} entries", store::len(), gucs::cache_entries()))
+        }
+        Ok(Some(_)) => (
+            "cache",
+            "off",
+            "a trigger on a bound table is missing or not ENABLE ALWAYS, or an active expression depends on more than its row. Call tenancy.bind() again to restore the triggers"
+                .to_owned(),
+        ),
+        _ => ("cache", "off", "nothing is bound".to_owned()),
+    }
+}
+
+fn protection() -> Line {
+    let rows = binding::registry_tables()
+        .map(|tables| registry::protection_rows(tables.protection))
+        .unwrap_or_default();
+    let enforced = rows.iter().filter(|row| row.mode == "enforce").count();
+    let state = if enforced > 0 { "on" } else { "off" };
+
+    (
+        "protection",
+        state,
+        format!(
+            "{enforced} of {} registered tables are enforced",
+            rows.len()
+        ),
+    )
+}
