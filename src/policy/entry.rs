@@ -1,0 +1,190 @@
+//! The functions that SQL calls.
+//!
+//! Owns arguments: what may be null, what a NULL means, how names become text. Must never hold logic.
+
+use core::ffi::CStr;
+
+use pgrx::datum::Array;
+use pgrx::iter::TableIterator;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use pgrx::{JsonB, name};
+
+use super::model::{Mode, Options, Template};
+use super::plan::{self, Wish};
+use super::protect::{self, Outcome, Request};
+use super::{app_role, inspect, mode_switch, store, unprotect};
+use crate::binding::tenant_type;
+use crate::error::{Error, Kind, OrRaise, Result};
+use crate::registry::PinnedSearchPath;
+
+type Rows = TableIterator<
+    'static,
+    (
+        name!(relation, Option<pg_sys::Oid>),
+        name!(template, Option<String>),
+        name!(result, Option<String>),
+    ),
+>;
+
+fn table(outcomes: Vec<Outcome>) -> Rows {
+    TableIterator::new(outcomes.into_iter().map(|outcome| {
+        (Some(outcome.relation), outcome.template.map(str::to_owned), Some(outcome.result))
+    }))
+}
+
+fn given<T>(value: Option<T>, argument: &str) -> Result<T> {
+    value.ok_or_else(|| {
+        Error::new(Kind::InvalidParameterValue, format!("argument \"{argument}\" is null"))
+            .hint("Give a value, or leave the argument out for its default.")
+    })
+}
+
+fn text(value: Option<&CStr>, argument: &str) -> Result<String> {
+    given(value, argument).map(|name| name.to_string_lossy().into_owned())
+}
+
+fn request(
+    template: Option<&str>,
+    column: Option<&CStr>,
+    mode: Option<&str>,
+    options: Option<JsonB>,
+) -> Result<Request> {
+    Ok(Request {
+        template: Template::parse(given(template, "template")?)?,
+        mode: Mode::parse(given(mode, "mode")?)?,
+        column: text(column, "tenant_column")?,
+        options: Some(options.map_or(Ok(Options::default()), |json| Options::parse(&json.0))?),
+    })
+}
+
+#[pg_extern(sql = false)]
+fn protect_table(
+    relation: Option<pg_sys::Oid>,
+    template: Option<&str>,
+    tenant_column: Option<&CStr>,
+    mode: Option<&str>,
+    options: Option<JsonB>,
+) -> Rows {
+    let run = || {
+        let request = request(template, tenant_column, mode, options)?;
+        protect::protect(given(relation, "table")?, &request)
+    };
+    table(run().or_raise())
+}
+
+#[pg_extern(sql = false)]
+fn protect_schema(
+    schema: Option<&CStr>,
+    tenant_column: Option<&CStr>,
+    mode: Option<&str>,
+    exclude: Option<Array<'_, pg_sys::Oid>>,
+) -> Rows {
+    let run = || {
+        let request =
+            Request { options: None, ..request(Some("tenant"), tenant_column, mode, None)? };
+        let exclude: Vec<pg_sys::Oid> =
+            exclude.map(|list| list.iter().flatten().collect()).unwrap_or_default();
+        protect::protect_schema(&text(schema, "schema")?, &request, &exclude)
+    };
+    table(run().or_raise())
+}
+
+#[pg_extern(sql = false)]
+fn unprotect_table(relation: Option<pg_sys::Oid>, missing_ok: Option<bool>) -> bool {
+    given(relation, "table")
+        .and_then(|relation| unprotect::unprotect(relation, missing_ok.unwrap_or(false)))
+        .or_raise()
+}
+
+#[pg_extern(sql = false)]
+fn policy_sql(
+    relation: Option<pg_sys::Oid>,
+    template: Option<&str>,
+    tenant_column: Option<&CStr>,
+    options: Option<JsonB>,
+) -> String {
+    let run = || {
+        let request = request(template, tenant_column, Some("enforce"), options)?;
+        protect::policy_sql(given(relation, "table")?, &request)
+    };
+    run().or_raise()
+}
+
+#[pg_extern(sql = false)]
+fn set_mode_of_table(
+    relation: Option<pg_sys::Oid>,
+    mode: Option<&str>,
+    _force: Option<bool>,
+) -> Rows {
+    let run = || {
+        let mode = Mode::parse(given(mode, "mode")?)?;
+        mode_switch::set(given(relation, "table")?, mode)
+    };
+    table(run().or_raise())
+}
+
+#[pg_extern(sql = false)]
+fn set_mode_of_all(mode: Option<&str>, atomic: Option<bool>, _force: Option<bool>) -> Rows {
+    let run = || {
+        let mode = Mode::parse(given(mode, "mode")?)?;
+        mode_switch::set_all(mode, atomic.unwrap_or(false))
+    };
+    table(run().or_raise())
+}
+
+/// In what an enforced table differs from its registration; NULL where it agrees.
+#[pg_extern(sql = false)]
+fn protection_drift(
+    relation: Option<pg_sys::Oid>,
+    tenant_column: Option<&CStr>,
+    mode: Option<&str>,
+    options: Option<JsonB>,
+    made: Option<JsonB>,
+    found: Option<JsonB>,
+) -> Option<String> {
+    let run = || -> Result<Option<String>> {
+        let (Some(relation), Some(options), Some(made), Some(found)) =
+            (relation, options, made, found)
+        else {
+            return Ok(None);
+        };
+        if mode != Some("enforce") {
+            return Ok(None);
+        }
+        let column = text(tenant_column, "tenant_column")?;
+        let _path = PinnedSearchPath::new();
+        let Some(facts) = inspect::facts(relation, &column)? else { return Ok(None) };
+        let made: store::Made = serde_json::from_value(made.0).unwrap_or_default();
+        let found: store::Found = serde_json::from_value(found.0).unwrap_or_default();
+        let Ok(tenant) = tenant_type() else {
+            return Ok(Some("this database is not bound".to_owned()));
+        };
+        let wish = Wish {
+            facts: &facts,
+            column: &column,
+            tenant,
+            options: Options::parse(&options.0).unwrap_or_default(),
+            extension_schema: "",
+            limit: 0.0,
+            follows_parent: made.by_parent,
+        };
+        let differences = plan::drift(&wish, &made, &found);
+        Ok((!differences.is_empty()).then(|| differences.join("; ")))
+    };
+    run().or_raise()
+}
+
+#[pg_extern(sql = false)]
+fn create_app_role(
+    role: Option<&CStr>,
+    schemas: Option<Array<'_, &str>>,
+    login: Option<bool>,
+) {
+    let run = || {
+        let schemas: Vec<String> =
+            given(schemas, "schemas")?.iter().flatten().map(str::to_owned).collect();
+        app_role::create(&text(role, "name")?, &schemas, login.unwrap_or(false))
+    };
+    run().or_raise();
+}

@@ -1,0 +1,263 @@
+//! The DDL of protection.
+//!
+//! Pure: owns every statement that protecting a table runs, so that `policy_sql` prints exactly what
+//! `protect_table` executes. Names come in quoted or are quoted here by a function that needs no
+//! server. Must never execute anything.
+
+use super::model::Command;
+use super::names;
+
+/// Always quoted: the same text with every server's list of reserved words.
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Quoted only where Postgres's deparser would; for columns it is asked instead.
+pub fn quoted_list(names: &[String]) -> String {
+    names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")
+}
+
+/// A table as statements name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Its schema, not quoted.
+    pub schema: String,
+    /// Its name, not quoted.
+    pub table: String,
+    /// The tenant column, not quoted.
+    pub column: String,
+}
+
+impl Target {
+    /// Schema and table, quoted.
+    pub fn qualified(&self) -> String {
+        format!("{}.{}", quoted(&self.schema), quoted(&self.table))
+    }
+}
+
+/// A policy that protection wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Its name, not quoted.
+    pub name: String,
+    /// PERMISSIVE or RESTRICTIVE.
+    pub permissive: bool,
+    /// FOR which command.
+    pub command: Command,
+}
+
+/// The policies of the `tenant` template. `covered` are the commands for which the user has a
+/// permissive policy: ours would be ORed with it and so show more rows than it does.
+pub fn policies(table: &str, covered: &[Command]) -> Vec<Policy> {
+    let mut wanted: Vec<Policy> = Command::EACH
+        .into_iter()
+        .map(|command| Policy { name: names::isolation(table, command), permissive: false, command })
+        .collect();
+    let access = |command| Policy { name: names::access(table, command), permissive: true, command };
+    if covered.is_empty() {
+        wanted.push(access(Command::All));
+    } else {
+        wanted.extend(Command::EACH.into_iter().filter(|c| !covered.contains(c)).map(access));
+    }
+    wanted
+}
+
+/// `CREATE POLICY`. The call stands bare: an index condition, and a true estimate for the planner.
+pub fn create_policy(target: &Target, policy: &Policy, required_call: &str) -> String {
+    let predicate = format!("({} = {required_call})", quoted(&target.column));
+    let mut sql = format!(
+        "CREATE POLICY {} ON {} AS {} FOR {} TO PUBLIC",
+        quoted(&policy.name),
+        target.qualified(),
+        if policy.permissive { "PERMISSIVE" } else { "RESTRICTIVE" },
+        policy.command.keyword(),
+    );
+    if policy.command.has_using() {
+        sql.push_str(&format!(" USING {predicate}"));
+    }
+    if policy.command.has_check() {
+        sql.push_str(&format!(" WITH CHECK {predicate}"));
+    }
+    sql
+}
+
+/// `DROP POLICY`, silent where it is gone.
+pub fn drop_policy(target: &Target, name: &str) -> String {
+    format!("DROP POLICY IF EXISTS {} ON {}", quoted(name), target.qualified())
+}
+
+/// The policy that lets nobody pass, for when the functions that the others call are dropped.
+pub fn create_closed_policy(target: &Target) -> String {
+    format!(
+        "CREATE POLICY {} ON {} AS RESTRICTIVE FOR ALL TO PUBLIC USING (false)",
+        quoted(&names::closed(&target.table)),
+        target.qualified()
+    )
+}
+
+/// `ENABLE` or `DISABLE ROW LEVEL SECURITY`.
+pub fn row_security(target: &Target, enabled: bool) -> String {
+    let verb = if enabled { "ENABLE" } else { "DISABLE" };
+    format!("ALTER TABLE {} {verb} ROW LEVEL SECURITY", target.qualified())
+}
+
+/// `FORCE` or `NO FORCE ROW LEVEL SECURITY`.
+pub fn forced_row_security(target: &Target, forced: bool) -> String {
+    let verb = if forced { "FORCE" } else { "NO FORCE" };
+    format!("ALTER TABLE {} {verb} ROW LEVEL SECURITY", target.qualified())
+}
+
+/// The leading tenant index.
+pub fn create_index(target: &Target, name: &str) -> String {
+    format!("CREATE INDEX {} ON {} ({})", quoted(name), target.qualified(), quoted(&target.column))
+}
+
+/// The same without blocking writers; not for partitioned tables, which Postgres refuses.
+pub fn create_index_concurrently(target: &Target, name: &str) -> String {
+    format!(
+        "CREATE INDEX CONCURRENTLY {} ON {} ({})",
+        quoted(name),
+        target.qualified(),
+        quoted(&target.column)
+    )
+}
+
+/// `SET NOT NULL`, which scans the table under its strongest lock.
+pub fn set_not_null(target: &Target) -> String {
+    format!("ALTER TABLE {} ALTER COLUMN {} SET NOT NULL", target.qualified(), quoted(&target.column))
+}
+
+/// `DROP NOT NULL`.
+pub fn drop_not_null(target: &Target) -> String {
+    format!("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL", target.qualified(), quoted(&target.column))
+}
+
+/// The way to NOT NULL that scans without blocking: Postgres takes the validated check as proof.
+pub fn set_not_null_script(target: &Target) -> Vec<String> {
+    let (table, check) = (target.qualified(), quoted(&names::not_null_check(&target.table)));
+    let column = quoted(&target.column);
+    vec![
+        format!("ALTER TABLE {table} ADD CONSTRAINT {check} CHECK ({column} IS NOT NULL) NOT VALID"),
+        format!("ALTER TABLE {table} VALIDATE CONSTRAINT {check}"),
+        set_not_null(target),
+        format!("ALTER TABLE {table} DROP CONSTRAINT {check}"),
+    ]
+}
+
+/// `SET DEFAULT`, or `DROP DEFAULT` without an expression.
+pub fn set_default(target: &Target, expression: Option<&str>) -> String {
+    let action =
+        expression.map_or_else(|| "DROP DEFAULT".to_owned(), |text| format!("SET DEFAULT {text}"));
+    format!("ALTER TABLE {} ALTER COLUMN {} {action}", target.qualified(), quoted(&target.column))
+}
+
+/// The trigger that keeps a row with its tenant, and its tie to the extension.
+///
+/// AFTER where it can be: a BEFORE trigger would lock every row that is updated once more, and a
+/// later BEFORE trigger could still change the column. In a partition tree it must be BEFORE,
+/// because a row that moves to another partition fires no AFTER UPDATE trigger.
+pub fn create_trigger(target: &Target, name: &str, in_partition_tree: bool) -> Vec<String> {
+    let (table, trigger, column) = (target.qualified(), quoted(name), quoted(&target.column));
+    let timing = if in_partition_tree { "BEFORE" } else { "AFTER" };
+    vec![
+        format!(
+            "CREATE TRIGGER {trigger} {timing} UPDATE ON {table} FOR EACH ROW \
+             WHEN (OLD.{column} IS DISTINCT FROM NEW.{column}) \
+             EXECUTE FUNCTION tenancy.tenant_column_immutable()"
+        ),
+        format!("ALTER TRIGGER {trigger} ON {table} DEPENDS ON EXTENSION pg_tenancy"),
+    ]
+}
+
+/// `DROP TRIGGER`, silent where it is gone.
+pub fn drop_trigger(target: &Target, name: &str) -> String {
+    format!("DROP TRIGGER IF EXISTS {} ON {}", quoted(name), target.qualified())
+}
+
+/// `DROP INDEX`, silent where it is gone.
+pub fn drop_index(schema: &str, name: &str) -> String {
+    format!("DROP INDEX IF EXISTS {}.{}", quoted(schema), quoted(name))
+}
+
+/// How the server shows the predicate of our policies, to tell a hand edit.
+pub fn deparsed_predicate(
+    column_as_deparsed: &str,
+    column_type: &str,
+    compared_type: &str,
+    required_call: &str,
+) -> String {
+    let needs_cast = column_type != compared_type && column_type != "integer";
+    if needs_cast {
+        format!("(({column_as_deparsed})::{compared_type} = {required_call})")
+    } else {
+        format!("({column_as_deparsed} = {required_call})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target() -> Target {
+        Target { schema: "my.app".into(), table: "Weird \"Table\"".into(), column: "tenant_id".into() }
+    }
+
+    #[test]
+    fn policies_name_their_parts() {
+        let wanted = policies("orders", &[]);
+        let text: Vec<String> = wanted
+            .iter()
+            .map(|p| create_policy(&Target { schema: "s".into(), table: "orders".into(), column: "t".into() }, p, "f()"))
+            .collect();
+        assert_eq!(
+            text,
+            [
+                "CREATE POLICY \"orders_tenant_isolation_select\" ON \"s\".\"orders\" AS RESTRICTIVE FOR SELECT TO PUBLIC USING (\"t\" = f())",
+                "CREATE POLICY \"orders_tenant_isolation_insert\" ON \"s\".\"orders\" AS RESTRICTIVE FOR INSERT TO PUBLIC WITH CHECK (\"t\" = f())",
+                "CREATE POLICY \"orders_tenant_isolation_update\" ON \"s\".\"orders\" AS RESTRICTIVE FOR UPDATE TO PUBLIC USING (\"t\" = f()) WITH CHECK (\"t\" = f())",
+                "CREATE POLICY \"orders_tenant_isolation_delete\" ON \"s\".\"orders\" AS RESTRICTIVE FOR DELETE TO PUBLIC USING (\"t\" = f())",
+                "CREATE POLICY \"orders_tenant_access\" ON \"s\".\"orders\" AS PERMISSIVE FOR ALL TO PUBLIC USING (\"t\" = f()) WITH CHECK (\"t\" = f())",
+            ]
+        );
+    }
+
+    #[test]
+    fn access_is_not_given_where_the_user_gives_it() {
+        let names: Vec<String> = policies("t", &[Command::Select, Command::Delete])
+            .into_iter()
+            .filter(|p| p.permissive)
+            .map(|p| p.name)
+            .collect();
+        assert_eq!(names, ["t_tenant_access_insert", "t_tenant_access_update"]);
+        assert!(policies("t", &Command::EACH).iter().all(|p| !p.permissive));
+    }
+
+    #[test]
+    fn quoting_holds_everywhere() {
+        let target = target();
+        let table = "\"my.app\".\"Weird \"\"Table\"\"\"";
+        for sql in [
+            create_index(&target, "i"),
+            set_not_null(&target),
+            row_security(&target, true),
+            create_closed_policy(&target),
+            drop_trigger(&target, "x"),
+        ] {
+            assert!(sql.contains(table), "{sql}");
+        }
+        assert!(set_not_null_script(&target).iter().all(|sql| sql.contains(table)));
+    }
+
+    #[test]
+    fn casts_of_the_deparser() {
+        assert_eq!(deparsed_predicate("t", "uuid", "uuid", "f()"), "(t = f())");
+        assert_eq!(deparsed_predicate("t", "integer", "bigint", "f()"), "(t = f())");
+        assert_eq!(deparsed_predicate("t", "character varying", "text", "f()"), "((t)::text = f())");
+    }
+
+    #[test]
+    fn moving_rows_are_caught_before_in_a_partition_tree() {
+        assert!(create_trigger(&target(), "x", true)[0].contains(" BEFORE UPDATE ON "));
+        assert!(create_trigger(&target(), "x", false)[0].contains(" AFTER UPDATE ON "));
+    }
+}

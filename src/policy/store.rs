@@ -1,0 +1,202 @@
+//! The registry of protected tables.
+//!
+//! Owns reading and writing `tenancy.protection`, as the owner of the extension. Must never run a
+//! statement that names anything but that table.
+
+use pgrx::{JsonB, pg_sys};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::spi;
+use crate::catalog::{self, RelationName};
+use crate::error::Result;
+use crate::registry::{ActingRole, PinnedSearchPath, extension_owner};
+
+/// What protecting a table made, which unprotecting removes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Made {
+    /// Names of policies.
+    pub policies: Vec<String>,
+    /// The index, in the table's schema.
+    pub index: Option<String>,
+    /// The trigger.
+    pub trigger: Option<String>,
+    /// NOT NULL of the tenant column.
+    pub not_null: bool,
+    /// DEFAULT of the tenant column, as the server shows it.
+    pub default: Option<String>,
+    /// Unique keys that foreign keys of other tables needed.
+    pub unique_keys: Vec<String>,
+    /// Foreign keys that carry the tenant.
+    pub foreign_keys: Vec<MadeKey>,
+    /// Protected because a parent was, and so unprotected with it.
+    pub by_parent: bool,
+}
+
+/// A foreign key that carries the tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeKey {
+    /// Its name.
+    pub name: String,
+    /// The key that did not carry it.
+    pub original: String,
+    /// What that key was, to make it again.
+    pub original_definition: String,
+    /// Whether that key was dropped.
+    pub replaced: bool,
+    /// The parent's schema.
+    pub parent_schema: String,
+    /// The parent's name.
+    pub parent_table: String,
+    /// The parent's unique key, where it was made for this one.
+    pub unique_key: Option<String>,
+}
+
+/// What a table was before.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Found {
+    /// ENABLE ROW LEVEL SECURITY.
+    pub rls: bool,
+    /// FORCE ROW LEVEL SECURITY.
+    pub forced: bool,
+    /// NOT NULL of the tenant column.
+    pub not_null: bool,
+    /// DEFAULT of the tenant column.
+    pub default: Option<String>,
+    /// Closed by a DROP EXTENSION .. CASCADE of earlier.
+    pub closed: bool,
+}
+
+/// A registered table.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Row {
+    /// Name of the schema when it was registered.
+    pub schema_name: String,
+    /// Name of the table when it was registered.
+    pub table_name: String,
+    /// The database that wrote `relation_oid`.
+    pub database_oid: u32,
+    /// Its oid there.
+    pub relation_oid: u32,
+    /// The template.
+    pub template: String,
+    /// The tenant column.
+    pub tenant_column: String,
+    /// The mode.
+    pub mode: String,
+    /// The options.
+    pub options: Value,
+    /// What protecting made.
+    pub made: Made,
+    /// What was there before.
+    pub found: Found,
+}
+
+impl Row {
+    /// The relation that it means today.
+    pub fn relation(&self) -> Option<pg_sys::Oid> {
+        catalog::registered_relation(
+            &RelationName { schema: self.schema_name.clone(), name: self.table_name.clone() },
+            pg_sys::Oid::from(self.relation_oid),
+            pg_sys::Oid::from(self.database_oid),
+        )
+    }
+}
+
+/// All registered tables that exist, with the relation that each means, in the order of oids.
+pub fn all() -> Result<Vec<(pg_sys::Oid, Row)>> {
+    let rows: Vec<Row> = {
+        let _path = PinnedSearchPath::new();
+        let _role = ActingRole::new(extension_owner()?);
+        spi::rows(
+            "SELECT pg_catalog.jsonb_build_object('schema_name', schema_name, 'table_name', table_name,
+               'database_oid', database_oid::pg_catalog.int8, 'relation_oid', relation_oid::pg_catalog.int8,
+               'template', template, 'tenant_column', tenant_column, 'mode', mode, 'options', options,
+               'made', made, 'found', found)::pg_catalog.text
+             FROM tenancy.protection",
+            &[],
+        )?
+    };
+    let mut found: Vec<(pg_sys::Oid, Row)> =
+        rows.into_iter().filter_map(|row| row.relation().map(|oid| (oid, row))).collect();
+    found.sort_by_key(|(oid, row)| (oid.to_u32(), row.relation_oid != oid.to_u32()));
+    found.dedup_by_key(|(oid, _)| oid.to_u32());
+    Ok(found)
+}
+
+/// The registration of one relation.
+pub fn of(relation: pg_sys::Oid) -> Result<Option<Row>> {
+    Ok(all()?.into_iter().find(|(oid, _)| *oid == relation).map(|(_, row)| row))
+}
+
+/// Writes `row`; `previous` is what stood there before, under whatever name.
+pub fn save(row: &Row, previous: Option<&Row>) -> Result<()> {
+    if previous == Some(row) {
+        return Ok(());
+    }
+    let _path = PinnedSearchPath::new();
+    // SAFETY: reads who is asking, before another role acts.
+    let caller = catalog::role_name(unsafe { pg_sys::GetUserId() });
+    let _role = ActingRole::new(extension_owner()?);
+    if let Some(previous) = previous
+        && (previous.schema_name != row.schema_name || previous.table_name != row.table_name)
+    {
+        // The table was renamed since: its row follows, and what the new name meant is gone.
+        delete_row(row)?;
+        spi::execute(
+            "UPDATE tenancy.protection SET schema_name = $3, table_name = $4
+             WHERE schema_name = $1 AND table_name = $2",
+            &[
+                previous.schema_name.as_str().into(),
+                previous.table_name.as_str().into(),
+                row.schema_name.as_str().into(),
+                row.table_name.as_str().into(),
+            ],
+        )?;
+    }
+    spi::execute(
+        "INSERT INTO tenancy.protection AS p (schema_name, table_name, database_oid, relation_oid,
+             template, tenant_column, mode, options, made, found, protected_by)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+         ON CONFLICT (schema_name, table_name) DO UPDATE SET
+             database_oid = EXCLUDED.database_oid, relation_oid = EXCLUDED.relation_oid,
+             template = EXCLUDED.template, tenant_column = EXCLUDED.tenant_column,
+             mode = EXCLUDED.mode, options = EXCLUDED.options,
+             made = EXCLUDED.made, found = EXCLUDED.found,
+             mode_since = CASE WHEN p.mode = EXCLUDED.mode THEN p.mode_since
+                               ELSE pg_catalog.now() END",
+        &[
+            row.schema_name.as_str().into(),
+            row.table_name.as_str().into(),
+            pg_sys::Oid::from(row.database_oid).into(),
+            pg_sys::Oid::from(row.relation_oid).into(),
+            row.template.as_str().into(),
+            row.tenant_column.as_str().into(),
+            row.mode.as_str().into(),
+            JsonB(row.options.clone()).into(),
+            JsonB(to_value(&row.made)).into(),
+            JsonB(to_value(&row.found)).into(),
+            caller.into(),
+        ],
+    )
+}
+
+/// Forgets a table.
+pub fn delete(row: &Row) -> Result<()> {
+    let _path = PinnedSearchPath::new();
+    let _role = ActingRole::new(extension_owner()?);
+    delete_row(row)
+}
+
+fn delete_row(row: &Row) -> Result<()> {
+    spi::execute(
+        "DELETE FROM tenancy.protection WHERE schema_name = $1 AND table_name = $2",
+        &[row.schema_name.as_str().into(), row.table_name.as_str().into()],
+    )
+}
+
+fn to_value(value: &impl Serialize) -> Value {
+    serde_json::to_value(value).unwrap_or_default()
+}

@@ -1,0 +1,243 @@
+//! Taking protection back.
+//!
+//! Owns leaving a table exactly as it was found. Must never remove what the registry does not say
+//! was made.
+
+use pgrx::pg_sys;
+
+use super::apply;
+use super::inspect;
+use super::plan::{self, Plan, Statement};
+use super::render::{self, Target, quoted};
+use super::spi;
+use super::store::{self, Made, MadeKey, Row};
+use crate::catalog;
+use crate::error::{Error, Kind, Result};
+use crate::registry::{PinnedSearchPath, require_administrator};
+
+/// Unprotects a table and what was protected because of it.
+pub fn unprotect(relation: pg_sys::Oid, missing_ok: bool) -> Result<bool> {
+    apply::see_own_changes();
+    let Some(row) = store::of(relation)? else {
+        if missing_ok {
+            return Ok(false);
+        }
+        let name = catalog::relation_name(relation).map(|n| n.to_string()).unwrap_or_default();
+        return Err(Error::new(Kind::UndefinedObject, format!("table {name} is not protected"))
+            .hint("See tenancy.protected_tables, or give missing_ok => true."));
+    };
+    require_administrator(relation)?;
+    let (descendants, parents) = {
+        let _path = PinnedSearchPath::new();
+        inspect::facts(relation, &row.tenant_column)?
+            .map(|facts| (facts.descendants, facts.parents))
+            .unwrap_or_default()
+    };
+    if row.made.by_parent {
+        for parent in parents {
+            if let Some(above) = store::of(pg_sys::Oid::from(parent))? {
+                return Err(Error::new(
+                    Kind::ObjectNotInPrerequisiteState,
+                    format!("table {} is protected because its parent is", quoted(&row.table_name)),
+                )
+                .hint(format!(
+                    "Unprotect {}.{}, or detach the table from it first.",
+                    quoted(&above.schema_name),
+                    quoted(&above.table_name)
+                )));
+            }
+        }
+    }
+    undo(relation, &row)?;
+    for below in descendants {
+        let below = pg_sys::Oid::from(below);
+        if let Some(row) = store::of(below)?
+            && row.made.by_parent
+        {
+            require_administrator(below)?;
+            undo(below, &row)?;
+        }
+    }
+    Ok(true)
+}
+
+/// Undoes one table and forgets it.
+pub fn undo(relation: pg_sys::Oid, row: &Row) -> Result<()> {
+    apply::lock(relation, pg_sys::AccessExclusiveLock);
+    let facts = {
+        let _path = PinnedSearchPath::new();
+        inspect::facts(relation, &row.tenant_column)?.ok_or_else(|| {
+            Error::new(Kind::UndefinedTable, "the table does not exist any more")
+        })?
+    };
+    let target = Target {
+        schema: facts.schema.clone(),
+        table: facts.name.clone(),
+        column: row.tenant_column.clone(),
+    };
+    let mut made = row.made.clone();
+    let mut found = row.found.clone();
+
+    let mut plan = Plan::default();
+    plan::open_gate(&facts, &target, &mut made, &found, &mut plan);
+    apply::run(&plan)?;
+
+    drop_keys(relation, &made)?;
+
+    let mut plan = Plan::default();
+    plan::restore_default(&facts, &target, &mut made, &mut found, &mut plan);
+    if let Some(index) = &made.index {
+        plan.now.push(Statement::owner(facts.oid, render::drop_index(&facts.schema, index)));
+    }
+    let now_not_null = facts.column.as_ref().is_some_and(|column| column.not_null);
+    if made.not_null && now_not_null {
+        plan.now.push(Statement::owner(facts.oid, render::drop_not_null(&target)));
+    } else if found.not_null && facts.column.is_some() && !now_not_null {
+        // Taking it from a parent took it from here as well.
+        plan.now.push(Statement::owner(facts.oid, render::set_not_null(&target)));
+    }
+    apply::run(&plan)?;
+    store::delete(row)
+}
+
+/// Drops the keys that were made from and to the table and puts back those that they replaced.
+fn drop_keys(relation: pg_sys::Oid, made: &Made) -> Result<()> {
+    for key in &made.foreign_keys {
+        drop_key(relation, key)?;
+        drop_unused_unique(key)?;
+    }
+    // Keys of other tables that point here through a unique key made for them.
+    let Some(here) = catalog::relation_name(relation) else { return Ok(()) };
+    for (child, row) in store::all()? {
+        if child == relation {
+            continue;
+        }
+        let pointing = |key: &MadeKey| key.parent_schema == here.schema && key.parent_table == here.name;
+        if !row.made.foreign_keys.iter().any(pointing) {
+            continue;
+        }
+        require_administrator(child)?;
+        let mut changed = row.clone();
+        changed.made.foreign_keys.retain(|key| !pointing(key));
+        for key in row.made.foreign_keys.iter().filter(|key| pointing(key)) {
+            drop_key(child, key)?;
+        }
+        store::save(&changed, Some(&row))?;
+    }
+    for name in &made.unique_keys {
+        drop_constraint(relation, name)?;
+    }
+    Ok(())
+}
+
+fn drop_key(child: pg_sys::Oid, key: &MadeKey) -> Result<()> {
+    drop_constraint(child, &key.name)?;
+    let Some(table) = catalog::relation_name(child) else { return Ok(()) };
+    if key.replaced && !has_constraint(child, &key.original)? {
+        let sql = format!(
+            "ALTER TABLE {}.{} ADD CONSTRAINT {} {}",
+            quoted(&table.schema),
+            quoted(&table.name),
+            quoted(&key.original),
+            key.original_definition
+        );
+        apply::run(&Plan { now: vec![Statement::owner(child.to_u32(), sql)], ..Plan::default() })?;
+    }
+    Ok(())
+}
+
+/// Drops the parent's unique key that was made for `key`, when no other key needs it.
+fn drop_unused_unique(key: &MadeKey) -> Result<()> {
+    let Some(name) = &key.unique_key else { return Ok(()) };
+    let Some(parent) = catalog::relation_oid(&key.parent_schema, &key.parent_table) else {
+        return Ok(());
+    };
+    let used: Option<bool> = spi::row(
+        "SELECT pg_catalog.to_json(EXISTS (SELECT FROM pg_catalog.pg_constraint f
+             JOIN pg_catalog.pg_constraint u ON u.conindid = f.conindid AND u.contype = 'u'
+             WHERE f.contype = 'f' AND u.conrelid = $1 AND u.conname = $2))::pg_catalog.text",
+        &[parent.into(), name.as_str().into()],
+    )?;
+    if used.unwrap_or(false) {
+        return Ok(());
+    }
+    if let Some(row) = store::of(parent)?
+        && row.made.unique_keys.contains(name)
+    {
+        require_administrator(parent)?;
+        drop_constraint(parent, name)?;
+        let mut changed = row.clone();
+        changed.made.unique_keys.retain(|unique| unique != name);
+        store::save(&changed, Some(&row))?;
+    }
+    Ok(())
+}
+
+fn has_constraint(table: pg_sys::Oid, name: &str) -> Result<bool> {
+    let there: Option<bool> = spi::row(
+        "SELECT pg_catalog.to_json(EXISTS (SELECT FROM pg_catalog.pg_constraint
+             WHERE conrelid = $1 AND conname = $2))::pg_catalog.text",
+        &[table.into(), name.into()],
+    )?;
+    Ok(there.unwrap_or(false))
+}
+
+fn drop_constraint(table: pg_sys::Oid, name: &str) -> Result<()> {
+    let Some(relation) = catalog::relation_name(table) else { return Ok(()) };
+    let sql = format!(
+        "ALTER TABLE {}.{} DROP CONSTRAINT IF EXISTS {}",
+        quoted(&relation.schema),
+        quoted(&relation.name),
+        quoted(name)
+    );
+    // IF EXISTS would raise a NOTICE about what was never run from a script.
+    if has_constraint(table, name)? {
+        apply::run(&Plan { now: vec![Statement::owner(table.to_u32(), sql)], ..Plan::default() })?;
+    }
+    Ok(())
+}
+
+/// The keys that were made, as the statements that make them, for `policy_sql`.
+pub fn made_keys_as_statements(row: &Row) -> Result<Vec<String>> {
+    let Some(relation) = row.relation() else { return Ok(Vec::new()) };
+    let constraint = |table: pg_sys::Oid, name: &str| -> Result<Option<String>> {
+        let _path = PinnedSearchPath::new();
+        spi::row(
+            "SELECT pg_catalog.to_json(pg_catalog.pg_get_constraintdef(oid))::pg_catalog.text
+             FROM pg_catalog.pg_constraint WHERE conrelid = $1 AND conname = $2",
+            &[table.into(), name.into()],
+        )
+    };
+    let add = |schema: &str, table: &str, name: &str, definition: &str| {
+        format!(
+            "ALTER TABLE {}.{} ADD CONSTRAINT {} {definition}",
+            quoted(schema),
+            quoted(table),
+            quoted(name)
+        )
+    };
+    let mut statements = Vec::new();
+    for key in &row.made.foreign_keys {
+        if let Some(unique) = &key.unique_key
+            && let Some(parent) = catalog::relation_oid(&key.parent_schema, &key.parent_table)
+            && let Some(text) = constraint(parent, unique)?
+        {
+            let sql = add(&key.parent_schema, &key.parent_table, unique, &text);
+            if !statements.contains(&sql) {
+                statements.push(sql);
+            }
+        }
+        if let Some(text) = constraint(relation, &key.name)? {
+            statements.push(add(&row.schema_name, &row.table_name, &key.name, &text));
+            if key.replaced {
+                statements.push(format!(
+                    "ALTER TABLE {}.{} DROP CONSTRAINT IF EXISTS {}",
+                    quoted(&row.schema_name),
+                    quoted(&row.table_name),
+                    quoted(&key.original)
+                ));
+            }
+        }
+    }
+    Ok(statements)
+}
