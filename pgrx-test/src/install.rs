@@ -58,15 +58,18 @@ fn build(tree: &Tree, scratch: &Path) -> Result<PathBuf> {
     Ok(staged)
 }
 
-/// Environment in which cargo can check or test the extension for a server.
-pub fn extension_cargo(tree: &Tree, target: &str) -> Result<Command> {
+/// A cargo command that can check, lint or test the extension with the headers of a server.
+pub fn extension_cargo(tree: &Tree) -> Result<Command> {
     ensure_packages(Need::BuildExtension)?;
     let mut cargo = toolchain::cargo()?;
     cargo
         .current_dir(paths::workspace())
         .env("PGRX_HOME", pgrx_home(tree)?)
         .env("PGRX_PG_CONFIG_PATH", tree.pg_config())
-        .env("CARGO_TARGET_DIR", paths::target(target)?);
+        .env(
+            "CARGO_TARGET_DIR",
+            paths::target(&format!("check-pg{}", tree.version))?,
+        );
     Ok(cargo)
 }
 

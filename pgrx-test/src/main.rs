@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use pgrx_test::{bench, demo, matrix, provision, toolchain};
+use pgrx_test::{bench, demo, install, matrix, provision};
 
 #[derive(Parser)]
 #[command(
@@ -29,8 +29,13 @@ enum Command {
         #[arg(required = true)]
         versions: Vec<u32>,
     },
-    /// Print the RUSTUP_TOOLCHAIN that builds the extension; an empty line is the active one
-    Toolchain,
+    /// Run cargo on the extension with the compiler and the headers that it needs, as in
+    /// `cargo 17 clippy -p pg_tenancy --no-default-features --features pg17`
+    Cargo {
+        version: u32,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -55,7 +60,10 @@ fn run(command: Command) -> Result<bool> {
                 println!("{}", provision::server(version)?.pg_config().display());
             }
         }
-        Command::Toolchain => println!("{}", toolchain::for_extension()?.unwrap_or_default()),
+        Command::Cargo { version, arguments } => {
+            let mut cargo = install::extension_cargo(&provision::server(version)?)?;
+            return Ok(cargo.args(arguments).status()?.success());
+        }
     }
     Ok(true)
 }

@@ -77,6 +77,7 @@ pub fn run(args: &Args) -> Result<bool> {
     }
     versions.sort_unstable();
     versions.dedup();
+    step("matrix", format!("Postgres {versions:?}"));
     run_dir::clean_up_on_signals()?;
     toolchain::for_extension()?;
     provision::ensure_packages(Need::BuildExtension)?;

@@ -21,9 +21,9 @@ const THREADS: usize = 4;
 /// Builds the tests with the compiler and target folder of the harness itself.
 pub fn build() -> Result<Vec<Executable>> {
     let mut cargo = Command::new("cargo");
-    cargo
-        .current_dir(paths::workspace())
-        .args(["test", "--package", "pgrx-test", "--test", "*"]);
+    cargo.current_dir(paths::workspace());
+    cargo.args(["test", "--package", "pgrx-test", "--test", "*"]);
+    cargo.args(["--no-run", libtest::MESSAGES]);
     libtest::build(&mut cargo)
 }
 

@@ -15,6 +15,9 @@ use serde::Deserialize;
 use crate::exec;
 use crate::report::{Failure, Outcome};
 
+/// Makes cargo print what `build` reads.
+pub const MESSAGES: &str = "--message-format=json-render-diagnostics";
+
 /// An executable with tests.
 #[derive(Clone, Debug)]
 pub struct Executable {
@@ -39,10 +42,9 @@ struct Profile {
     test: bool,
 }
 
-/// Runs a `cargo test --no-run` command and returns the executables it names.
-pub fn build(cargo_test: &mut Command) -> Result<Vec<Executable>> {
-    let output =
-        exec::finish(cargo_test.args(["--no-run", "--message-format=json-render-diagnostics"]))?;
+/// Runs a cargo command that compiles tests and returns the executables it makes.
+pub fn build(cargo: &mut Command) -> Result<Vec<Executable>> {
+    let output = exec::finish(cargo)?;
     if !output.status.success() {
         bail!(
             "the tests do not build:\n{}",
