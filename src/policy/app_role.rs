@@ -9,7 +9,6 @@ use super::apply;
 use super::render::quoted;
 use super::spi;
 use crate::error::{Error, Kind, Result};
-use crate::registry::PinnedSearchPath;
 
 /// A role that exists, with what would let it past row security.
 #[derive(Debug, Deserialize)]
@@ -78,17 +77,21 @@ WHERE n.nspname = $1 GROUP BY n.oid";
 /// Creates the role, or brings one that exists and is safe up to the same rights.
 pub fn create(name: &str, schemas: &[String], login: bool) -> Result<()> {
     apply::see_own_changes();
-    let _path = PinnedSearchPath::new();
     if name.is_empty() {
-        return Err(Error::new(Kind::InvalidParameterValue, "the role needs a name"));
+        return Err(Error::new(
+            Kind::InvalidParameterValue,
+            "the role needs a name",
+        ));
     }
     if schemas.is_empty() {
-        return Err(Error::new(Kind::InvalidParameterValue, "no schema is given")
-            .hint("Give the schemas of the application: schemas => '{public}'."));
+        return Err(
+            Error::new(Kind::InvalidParameterValue, "no schema is given")
+                .hint("Give the schemas of the application: schemas => '{public}'."),
+        );
     }
     for schema in schemas {
-        let reserved =
-            matches!(schema.as_str(), "tenancy" | "information_schema") || schema.starts_with("pg_");
+        let reserved = matches!(schema.as_str(), "tenancy" | "information_schema")
+            || schema.starts_with("pg_");
         if reserved {
             return Err(Error::new(
                 Kind::InvalidParameterValue,
@@ -124,7 +127,8 @@ pub fn create(name: &str, schemas: &[String], login: bool) -> Result<()> {
 }
 
 fn grant_on(role: &str, schema: &str) -> Result<()> {
-    let Some(contents): Option<Contents> = spi::row(CONTENTS, &[schema.into(), role.into()])? else {
+    let Some(contents): Option<Contents> = spi::row(CONTENTS, &[schema.into(), role.into()])?
+    else {
         return Err(Error::new(
             Kind::UndefinedSchema,
             format!("schema {} does not exist", quoted(schema)),
@@ -132,22 +136,39 @@ fn grant_on(role: &str, schema: &str) -> Result<()> {
         .hint("Create the schema first, or correct its name."));
     };
     let (grantee, namespace) = (quoted(role), quoted(schema));
-    spi::execute(&format!("GRANT USAGE ON SCHEMA {namespace} TO {grantee}"), &[])?;
-    spi::execute(&format!("REVOKE CREATE ON SCHEMA {namespace} FROM {grantee}"), &[])?;
+    spi::execute(
+        &format!("GRANT USAGE ON SCHEMA {namespace} TO {grantee}"),
+        &[],
+    )?;
+    spi::execute(
+        &format!("REVOKE CREATE ON SCHEMA {namespace} FROM {grantee}"),
+        &[],
+    )?;
     if !contents.tables.is_empty() {
         let tables = contents.tables.join(", ");
-        spi::execute(&format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {tables} TO {grantee}"), &[])?;
-        spi::execute(&format!("REVOKE TRUNCATE, REFERENCES, TRIGGER ON {tables} FROM {grantee}"), &[])?;
+        spi::execute(
+            &format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {tables} TO {grantee}"),
+            &[],
+        )?;
+        spi::execute(
+            &format!("REVOKE TRUNCATE, REFERENCES, TRIGGER ON {tables} FROM {grantee}"),
+            &[],
+        )?;
     }
     if !contents.sequences.is_empty() {
         let sequences = contents.sequences.join(", ");
-        spi::execute(&format!("GRANT USAGE, SELECT ON SEQUENCE {sequences} TO {grantee}"), &[])?;
+        spi::execute(
+            &format!("GRANT USAGE, SELECT ON SEQUENCE {sequences} TO {grantee}"),
+            &[],
+        )?;
     }
     default_privileges(&grantee, &namespace, &contents.owners)?;
     if !contents.left_out.is_empty() {
         apply::notice(
             &format!("nothing was granted on {}", contents.left_out.join(", ")),
-            Some("Foreign tables, materialized views and views of an owner whom row security does not bind show rows of all tenants."),
+            Some(
+                "Foreign tables, materialized views and views of an owner whom row security does not bind show rows of all tenants.",
+            ),
         );
     }
     if contents.may_create {
@@ -176,12 +197,18 @@ fn default_privileges(grantee: &str, namespace: &str, owners: &[String]) -> Resu
         )?;
         if !may.unwrap_or(false) {
             apply::notice(
-                &format!("new tables of {} will have to be granted by hand", quoted(&maker)),
+                &format!(
+                    "new tables of {} will have to be granted by hand",
+                    quoted(&maker)
+                ),
                 Some("Only its members may alter its default privileges."),
             );
             continue;
         }
-        for rights in ["SELECT, INSERT, UPDATE, DELETE ON TABLES", "USAGE, SELECT ON SEQUENCES"] {
+        for rights in [
+            "SELECT, INSERT, UPDATE, DELETE ON TABLES",
+            "USAGE, SELECT ON SEQUENCES",
+        ] {
             spi::execute(
                 &format!(
                     "ALTER DEFAULT PRIVILEGES FOR ROLE {} IN SCHEMA {namespace} GRANT {rights} TO {grantee}",

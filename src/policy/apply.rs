@@ -1,7 +1,7 @@
 //! Running a plan.
 //!
-//! Owns who acts: the owner of each table, under a pinned `search_path` and restricted, so that a
-//! member of an administrator role needs no rights of his own on the table. Must never run a
+//! Owns who acts: the owner of each table, restricted, so that a member of an administrator role
+//! needs no rights of his own on the table. Must never run a
 //! statement that a caller wrote.
 
 use pgrx::pg_sys;
@@ -12,7 +12,7 @@ use super::plan::{Plan, Statement};
 use super::spi;
 use crate::catalog;
 use crate::error::Result;
-use crate::registry::{ActingRole, PinnedSearchPath};
+use crate::registry::ActingRole;
 
 /// Runs the statements that are to run in place.
 pub fn run(plan: &Plan) -> Result<()> {
@@ -25,7 +25,6 @@ pub fn run(plan: &Plan) -> Result<()> {
 fn run_one(statement: &Statement) -> Result<()> {
     let table = pg_sys::Oid::from(statement.table);
     let owner = catalog::relation_owner(table)?;
-    let _path = PinnedSearchPath::new();
     // An index is built under its table's owner by Postgres itself, so the caller may start it.
     let as_caller = statement.makes_index && !owner_may_create(table)?;
     let _role = (!as_caller).then(|| ActingRole::new(owner));

@@ -18,7 +18,6 @@ use super::spi;
 use super::store;
 use crate::catalog;
 use crate::error::{OrRaise, Result};
-use crate::registry::PinnedSearchPath;
 
 #[doc(hidden)]
 #[unsafe(no_mangle)]
@@ -33,7 +32,9 @@ pub extern "C" fn pg_finfo_close_before_drop() -> &'static pg_sys::Pg_finfo_reco
 /// Called by Postgres with a valid call frame.
 #[unsafe(no_mangle)]
 #[pg_guard]
-pub unsafe extern "C-unwind" fn close_before_drop(frame: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+pub unsafe extern "C-unwind" fn close_before_drop(
+    frame: pg_sys::FunctionCallInfo,
+) -> pg_sys::Datum {
     // SAFETY: an event trigger's call has an EventTriggerData node as its context, whose parse tree
     // lives during the call.
     let drops_us = unsafe {
@@ -66,7 +67,9 @@ unsafe fn drops_extension(tree: *mut pg_sys::Node) -> bool {
                 }
                 let named = names_of((*statement).objects);
                 match (*statement).removeType {
-                    pg_sys::ObjectType::OBJECT_EXTENSION => named.iter().any(|name| name == "pg_tenancy"),
+                    pg_sys::ObjectType::OBJECT_EXTENSION => {
+                        named.iter().any(|name| name == "pg_tenancy")
+                    }
                     pg_sys::ObjectType::OBJECT_SCHEMA => {
                         extension_home().is_some_and(|(schema, _)| named.contains(&schema))
                     }
@@ -104,7 +107,11 @@ unsafe fn nodes_of(list: *mut pg_sys::List) -> Vec<*mut pg_sys::Node> {
     pgrx::memcx::current_context(|memory| {
         // SAFETY: by the caller's promise.
         unsafe { List::<*mut core::ffi::c_void>::downcast_ptr_in_memcx(list, memory) }
-            .map(|list| list.iter().map(|pointer| pointer.cast::<pg_sys::Node>()).collect())
+            .map(|list| {
+                list.iter()
+                    .map(|pointer| pointer.cast::<pg_sys::Node>())
+                    .collect()
+            })
             .unwrap_or_default()
     })
 }
@@ -122,7 +129,6 @@ unsafe fn owns(roles: *mut pg_sys::List, owner: pg_sys::Oid) -> bool {
 
 /// Schema and owner of the extension.
 fn extension_home() -> Option<(String, pg_sys::Oid)> {
-    let _path = PinnedSearchPath::new();
     let home: Option<(String, u32)> = spi::row(
         "SELECT pg_catalog.jsonb_build_array(n.nspname, e.extowner::pg_catalog.int8)::pg_catalog.text
          FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
@@ -142,10 +148,7 @@ fn close() -> Result<()> {
         if row.mode != "enforce" {
             continue;
         }
-        let facts = {
-            let _path = PinnedSearchPath::new();
-            inspect::facts(relation, &row.tenant_column)?
-        };
+        let facts = { inspect::facts(relation, &row.tenant_column)? };
         let Some(facts) = facts else { continue };
         let target = Target {
             schema: facts.schema.clone(),
@@ -153,19 +156,34 @@ fn close() -> Result<()> {
             column: row.tenant_column.clone(),
         };
         let mut plan = Plan::default();
-        if !facts.policies.iter().any(|policy| policy.name == names::closed(&facts.name)) {
-            plan.now.push(Statement::owner(facts.oid, render::create_closed_policy(&target)));
+        if !facts
+            .policies
+            .iter()
+            .any(|policy| policy.name == names::closed(&facts.name))
+        {
+            plan.now.push(Statement::owner(
+                facts.oid,
+                render::create_closed_policy(&target),
+            ));
         }
         if !facts.rls {
-            plan.now.push(Statement::owner(facts.oid, render::row_security(&target, true)));
+            plan.now.push(Statement::owner(
+                facts.oid,
+                render::row_security(&target, true),
+            ));
         }
         if !facts.forced {
-            plan.now.push(Statement::owner(facts.oid, render::forced_row_security(&target, true)));
+            plan.now.push(Statement::owner(
+                facts.oid,
+                render::forced_row_security(&target, true),
+            ));
         }
         apply::run(&plan)?;
         apply::notice(
             &format!("table {} is left closed", target.qualified()),
-            Some("Drop the policy whose name ends in _tenancy_closed to open it to its owner's policies."),
+            Some(
+                "Drop the policy whose name ends in _tenancy_closed to open it to its owner's policies.",
+            ),
         );
     }
     Ok(())

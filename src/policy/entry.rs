@@ -16,27 +16,26 @@ use super::protect::{self, Outcome, Request};
 use super::{app_role, inspect, mode_switch, store, unprotect};
 use crate::binding::tenant_type;
 use crate::error::{Error, Kind, OrRaise, Result};
-use crate::registry::PinnedSearchPath;
 
-type Rows = TableIterator<
-    'static,
-    (
-        name!(relation, Option<pg_sys::Oid>),
-        name!(template, Option<String>),
-        name!(result, Option<String>),
-    ),
->;
+type OutcomeRow = (Option<pg_sys::Oid>, Option<String>, Option<String>);
 
-fn table(outcomes: Vec<Outcome>) -> Rows {
+fn table(outcomes: Vec<Outcome>) -> TableIterator<'static, OutcomeRow> {
     TableIterator::new(outcomes.into_iter().map(|outcome| {
-        (Some(outcome.relation), outcome.template.map(str::to_owned), Some(outcome.result))
+        (
+            Some(outcome.relation),
+            outcome.template.map(str::to_owned),
+            Some(outcome.result),
+        )
     }))
 }
 
 fn given<T>(value: Option<T>, argument: &str) -> Result<T> {
     value.ok_or_else(|| {
-        Error::new(Kind::InvalidParameterValue, format!("argument \"{argument}\" is null"))
-            .hint("Give a value, or leave the argument out for its default.")
+        Error::new(
+            Kind::InvalidParameterValue,
+            format!("argument \"{argument}\" is null"),
+        )
+        .hint("Give a value, or leave the argument out for its default.")
     })
 }
 
@@ -65,7 +64,14 @@ fn protect_table(
     tenant_column: Option<&CStr>,
     mode: Option<&str>,
     options: Option<JsonB>,
-) -> Rows {
+) -> TableIterator<
+    'static,
+    (
+        name!(relation, Option<pg_sys::Oid>),
+        name!(template, Option<String>),
+        name!(result, Option<String>),
+    ),
+> {
     let run = || {
         let request = request(template, tenant_column, mode, options)?;
         protect::protect(given(relation, "table")?, &request)
@@ -79,12 +85,22 @@ fn protect_schema(
     tenant_column: Option<&CStr>,
     mode: Option<&str>,
     exclude: Option<Array<'_, pg_sys::Oid>>,
-) -> Rows {
+) -> TableIterator<
+    'static,
+    (
+        name!(relation, Option<pg_sys::Oid>),
+        name!(template, Option<String>),
+        name!(result, Option<String>),
+    ),
+> {
     let run = || {
-        let request =
-            Request { options: None, ..request(Some("tenant"), tenant_column, mode, None)? };
-        let exclude: Vec<pg_sys::Oid> =
-            exclude.map(|list| list.iter().flatten().collect()).unwrap_or_default();
+        let request = Request {
+            options: None,
+            ..request(Some("tenant"), tenant_column, mode, None)?
+        };
+        let exclude: Vec<pg_sys::Oid> = exclude
+            .map(|list| list.iter().flatten().collect())
+            .unwrap_or_default();
         protect::protect_schema(&text(schema, "schema")?, &request, &exclude)
     };
     table(run().or_raise())
@@ -116,7 +132,14 @@ fn set_mode_of_table(
     relation: Option<pg_sys::Oid>,
     mode: Option<&str>,
     _force: Option<bool>,
-) -> Rows {
+) -> TableIterator<
+    'static,
+    (
+        name!(relation, Option<pg_sys::Oid>),
+        name!(template, Option<String>),
+        name!(result, Option<String>),
+    ),
+> {
     let run = || {
         let mode = Mode::parse(given(mode, "mode")?)?;
         mode_switch::set(given(relation, "table")?, mode)
@@ -125,7 +148,18 @@ fn set_mode_of_table(
 }
 
 #[pg_extern(sql = false)]
-fn set_mode_of_all(mode: Option<&str>, atomic: Option<bool>, _force: Option<bool>) -> Rows {
+fn set_mode_of_all(
+    mode: Option<&str>,
+    atomic: Option<bool>,
+    _force: Option<bool>,
+) -> TableIterator<
+    'static,
+    (
+        name!(relation, Option<pg_sys::Oid>),
+        name!(template, Option<String>),
+        name!(result, Option<String>),
+    ),
+> {
     let run = || {
         let mode = Mode::parse(given(mode, "mode")?)?;
         mode_switch::set_all(mode, atomic.unwrap_or(false))
@@ -153,8 +187,9 @@ fn protection_drift(
             return Ok(None);
         }
         let column = text(tenant_column, "tenant_column")?;
-        let _path = PinnedSearchPath::new();
-        let Some(facts) = inspect::facts(relation, &column)? else { return Ok(None) };
+        let Some(facts) = inspect::facts(relation, &column)? else {
+            return Ok(None);
+        };
         let made: store::Made = serde_json::from_value(made.0).unwrap_or_default();
         let found: store::Found = serde_json::from_value(found.0).unwrap_or_default();
         let Ok(tenant) = tenant_type() else {
@@ -176,14 +211,13 @@ fn protection_drift(
 }
 
 #[pg_extern(sql = false)]
-fn create_app_role(
-    role: Option<&CStr>,
-    schemas: Option<Array<'_, &str>>,
-    login: Option<bool>,
-) {
+fn create_app_role(role: Option<&CStr>, schemas: Option<Array<'_, &str>>, login: Option<bool>) {
     let run = || {
-        let schemas: Vec<String> =
-            given(schemas, "schemas")?.iter().flatten().map(str::to_owned).collect();
+        let schemas: Vec<String> = given(schemas, "schemas")?
+            .iter()
+            .flatten()
+            .map(str::to_owned)
+            .collect();
         app_role::create(&text(role, "name")?, &schemas, login.unwrap_or(false))
     };
     run().or_raise();

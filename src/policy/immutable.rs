@@ -29,15 +29,23 @@ pub unsafe extern "C-unwind" fn tenant_column_immutable(
     let relation = unsafe {
         let context = (*frame).context;
         if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
-            Error::new(Kind::FeatureNotSupported, "tenancy.tenant_column_immutable() is a trigger function")
-                .hint("Leave it to tenancy.protect_table().")
-                .raise();
+            Error::new(
+                Kind::FeatureNotSupported,
+                "tenancy.tenant_column_immutable() is a trigger function",
+            )
+            .hint("Leave it to tenancy.protect_table().")
+            .raise();
         }
         (*(*context.cast::<pg_sys::TriggerData>()).tg_relation).rd_id
     };
-    let table = catalog::relation_name(relation).map(|name| name.to_string()).unwrap_or_default();
-    Error::new(Kind::CheckViolation, format!("a row of {table} cannot move to another tenant"))
-        .detail("The tenant column is immutable once written.")
-        .hint("Insert a new row for the other tenant and delete this one.")
-        .raise()
+    let table = catalog::relation_name(relation)
+        .map(|name| name.to_string())
+        .unwrap_or_default();
+    Error::new(
+        Kind::CheckViolation,
+        format!("a row of {table} cannot move to another tenant"),
+    )
+    .detail("The tenant column is immutable once written.")
+    .hint("Insert a new row for the other tenant and delete this one.")
+    .raise()
 }

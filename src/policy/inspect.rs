@@ -33,8 +33,6 @@ pub struct Facts {
     pub rls: bool,
     /// FORCE ROW LEVEL SECURITY.
     pub forced: bool,
-    /// Whether the owner may create an index in the schema.
-    pub owner_may_create: bool,
     /// Whether a logical subscription writes into it.
     pub subscribed: bool,
     /// How many rows the planner would expect, children included.
@@ -49,6 +47,8 @@ pub struct Facts {
     pub triggers: Vec<CatalogTrigger>,
     /// Partitions and inheritance children, parents first.
     pub descendants: Vec<u32>,
+    /// Partitions that hold rows, as schema and name.
+    pub leaves: Vec<(String, String)>,
     /// What it is a partition or an inheritance child of.
     pub parents: Vec<u32>,
 }
@@ -116,7 +116,6 @@ SELECT pg_catalog.jsonb_build_object(
       WHEN n.nspname IN ('pg_catalog', 'information_schema', 'pg_toast') THEN 'a system catalog'
       WHEN n.nspname = 'tenancy' THEN 'part of pg_tenancy' END,
   'is_partition', c.relispartition, 'rls', c.relrowsecurity, 'forced', c.relforcerowsecurity,
-  'owner_may_create', pg_catalog.has_schema_privilege(c.relowner, n.oid, 'CREATE'),
   'subscribed', EXISTS (SELECT FROM pg_catalog.pg_subscription_rel s WHERE s.srrelid = c.oid),
   'estimated_rows', (
     WITH RECURSIVE family AS (
@@ -173,6 +172,13 @@ SELECT pg_catalog.jsonb_build_object(
       SELECT i.inhrelid, b.depth + 1 FROM pg_catalog.pg_inherits i JOIN below b ON i.inhparent = b.inhrelid)
     SELECT coalesce(pg_catalog.jsonb_agg(m.inhrelid::pg_catalog.int8 ORDER BY m.depth, m.inhrelid), '[]')
     FROM (SELECT b.inhrelid, pg_catalog.max(b.depth) AS depth FROM below b GROUP BY b.inhrelid) m),
+  'leaves', (
+    WITH RECURSIVE below AS (
+      SELECT i.inhrelid FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid
+      UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN below b ON i.inhparent = b.inhrelid)
+    SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(ln.nspname, l.relname) ORDER BY l.oid), '[]')
+    FROM below b JOIN pg_catalog.pg_class l ON l.oid = b.inhrelid AND l.relkind = 'r' AND l.relispartition
+    JOIN pg_catalog.pg_namespace ln ON ln.oid = l.relnamespace),
   'parents', (SELECT coalesce(pg_catalog.jsonb_agg(i.inhparent::pg_catalog.int8 ORDER BY i.inhparent), '[]')
     FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid)
 )::pg_catalog.text

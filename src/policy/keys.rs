@@ -17,7 +17,7 @@ use super::spi;
 use super::store::MadeKey;
 use crate::catalog;
 use crate::error::{Error, Kind, Result};
-use crate::registry::{ActingRole, PinnedSearchPath};
+use crate::registry::ActingRole;
 
 /// A foreign key as the catalog has it.
 #[derive(Debug, Clone, Deserialize)]
@@ -173,7 +173,11 @@ pub fn definition(key: &Key, child: &End, parent: &End) -> String {
         // SET NULL and SET DEFAULT would take the tenant along; the old key stays and does it.
         _ => "",
     });
-    let link = if key.set_columns.is_empty() { &key.columns } else { &key.set_columns };
+    let link = if key.set_columns.is_empty() {
+        &key.columns
+    } else {
+        &key.set_columns
+    };
     match key.on_delete.as_str() {
         "c" => sql.push_str(" ON DELETE CASCADE"),
         "r" => sql.push_str(" ON DELETE RESTRICT"),
@@ -214,8 +218,11 @@ pub fn complete(
     limit: f64,
     plan: &mut Plan,
 ) -> Result<Completion> {
-    let mut completion =
-        Completion { made: Vec::new(), replaced: Vec::new(), unique_keys: Vec::new() };
+    let mut completion = Completion {
+        made: Vec::new(),
+        replaced: Vec::new(),
+        unique_keys: Vec::new(),
+    };
     let all = of(relation)?;
     for key in &all {
         let (Some(child), Some(parent)) = (ends.get(&key.child), ends.get(&key.parent)) else {
@@ -238,8 +245,11 @@ pub fn complete(
                 && child.enforced
                 && !must_stay(key)
             {
-                plan.now.push(Statement::owner(key.child, drop_key(child, &key.name)));
-                completion.replaced.push((key.child, standing.name.clone(), true));
+                plan.now
+                    .push(Statement::owner(key.child, drop_key(child, &key.name)));
+                completion
+                    .replaced
+                    .push((key.child, standing.name.clone(), true));
             }
             continue;
         }
@@ -274,8 +284,9 @@ fn add(
 ) -> Result<()> {
     let mut unique_columns = vec![parent.column.clone()];
     unique_columns.extend(key.parent_columns.iter().cloned());
-    if let Some(missing) =
-        partition_columns(key.parent)?.iter().find(|column| !unique_columns.contains(column))
+    if let Some(missing) = partition_columns(key.parent)?
+        .iter()
+        .find(|column| !unique_columns.contains(column))
     {
         plan.notes.push(format!(
             "foreign key {} of {} cannot carry the tenant: {} is partitioned by {}, which a unique key would have to include",
@@ -291,9 +302,10 @@ fn add(
     let mut made_unique = None;
     let mut wait_for_unique = false;
     if !has_unique(key.parent, &unique_columns)?
-        && !completion.unique_keys.iter().any(|(oid, name)| {
-            *oid == key.parent && *name == unique_name(parent, key)
-        })
+        && !completion
+            .unique_keys
+            .iter()
+            .any(|(oid, name)| *oid == key.parent && *name == unique_name(parent, key))
     {
         let name = unique_name(parent, key);
         let (table, columns) = (parent.qualified(), quoted_list(&unique_columns));
@@ -310,14 +322,19 @@ fn add(
         } else {
             plan.now.push(Statement::index(
                 key.parent,
-                format!("ALTER TABLE {table} ADD CONSTRAINT {} UNIQUE ({columns})", quoted(&name)),
+                format!(
+                    "ALTER TABLE {table} ADD CONSTRAINT {} UNIQUE ({columns})",
+                    quoted(&name)
+                ),
             ));
         }
         completion.unique_keys.push((key.parent, name.clone()));
         made_unique = Some(name);
-    } else if completion.unique_keys.iter().any(|(oid, name)| {
-        *oid == key.parent && *name == unique_name(parent, key)
-    }) {
+    } else if completion
+        .unique_keys
+        .iter()
+        .any(|(oid, name)| *oid == key.parent && *name == unique_name(parent, key))
+    {
         made_unique = Some(unique_name(parent, key));
         wait_for_unique = parent_is_large;
     }
@@ -333,7 +350,11 @@ fn add(
         definition(key, child, parent)
     );
     let validate = !child_is_large && key.validated;
-    let add = if validate { add } else { format!("{add} NOT VALID") };
+    let add = if validate {
+        add
+    } else {
+        format!("{add} NOT VALID")
+    };
     let replaces = wanted == ForeignKeys::Replace && !must_stay(key);
     if wanted == ForeignKeys::Replace && must_stay(key) {
         plan.notes.push(format!(
@@ -346,14 +367,21 @@ fn add(
         later.push(add);
     } else {
         // Validating under forced row security would pass over rows that the owner does not see.
-        let suspended: Vec<&End> = if child.oid == parent.oid { vec![child] } else { vec![child, parent] }
-            .into_iter()
-            .filter(|end| end.forced)
-            .collect();
+        let suspended: Vec<&End> = if child.oid == parent.oid {
+            vec![child]
+        } else {
+            vec![child, parent]
+        }
+        .into_iter()
+        .filter(|end| end.forced)
+        .collect();
         for end in &suspended {
             plan.now.push(Statement::owner(
                 end.oid,
-                format!("ALTER TABLE {} NO FORCE ROW LEVEL SECURITY", end.qualified()),
+                format!(
+                    "ALTER TABLE {} NO FORCE ROW LEVEL SECURITY",
+                    end.qualified()
+                ),
             ));
         }
         plan.now.push(Statement::owner(key.child, add));
@@ -368,12 +396,16 @@ fn add(
         // With row_security off, a role that policies bind gets an error instead of a validation
         // that passed over rows.
         later.push("SET row_security = off".to_owned());
-        later.push(format!("ALTER TABLE {table} VALIDATE CONSTRAINT {}", quoted(&name)));
+        later.push(format!(
+            "ALTER TABLE {table} VALIDATE CONSTRAINT {}",
+            quoted(&name)
+        ));
         later.push("RESET row_security".to_owned());
     }
     let drop_now = replaces && later.is_empty();
     if drop_now {
-        plan.now.push(Statement::owner(key.child, drop_key(child, &key.name)));
+        plan.now
+            .push(Statement::owner(key.child, drop_key(child, &key.name)));
     }
     plan.script.append(&mut later);
     if replaces && !drop_now {
@@ -399,7 +431,11 @@ fn unique_name(parent: &End, key: &Key) -> String {
 }
 
 fn drop_key(child: &End, name: &str) -> String {
-    format!("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}", child.qualified(), quoted(name))
+    format!(
+        "ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}",
+        child.qualified(),
+        quoted(name)
+    )
 }
 
 /// Says how many rows cross tenants before Postgres fails on the first. Where the tables have
@@ -427,9 +463,11 @@ fn refuse_crossing_rows(key: &Key, child: &End, parent: &End) -> Result<()> {
         quoted(&child.column),
     );
     let count: Option<u64> = {
-        let _path = PinnedSearchPath::new();
         let _role = ActingRole::new(owner);
-        spi::row(&format!("SELECT pg_catalog.count(*)::pg_catalog.text {filter}"), &[])?
+        spi::row(
+            &format!("SELECT pg_catalog.count(*)::pg_catalog.text {filter}"),
+            &[],
+        )?
     };
     match count {
         None | Some(0) => Ok(()),
@@ -441,8 +479,13 @@ fn refuse_crossing_rows(key: &Key, child: &End, parent: &End) -> Result<()> {
                 parent.qualified()
             ),
         )
-        .detail(format!("Foreign key {} does not carry the tenant.", quoted(&key.name)))
-        .hint(format!("Mend the rows that this shows: SELECT c.* {filter}"))),
+        .detail(format!(
+            "Foreign key {} does not carry the tenant.",
+            quoted(&key.name)
+        ))
+        .hint(format!(
+            "Mend the rows that this shows: SELECT c.* {filter}"
+        ))),
     }
 }
 
@@ -509,7 +552,10 @@ mod tests {
         assert!(must_stay(&narrow));
         let mut full = key();
         full.match_type = "f".into();
-        assert!(!must_stay(&full), "MATCH FULL of one column is MATCH SIMPLE");
+        assert!(
+            !must_stay(&full),
+            "MATCH FULL of one column is MATCH SIMPLE"
+        );
         full.columns.push("other".into());
         assert!(must_stay(&full));
     }

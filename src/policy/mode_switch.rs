@@ -22,9 +22,14 @@ const ATTEMPTS: u32 = 3;
 /// Switches one registered table, with its partitions and children.
 pub fn set(relation: pg_sys::Oid, mode: Mode) -> Result<Vec<Outcome>> {
     let Some(row) = store::of(relation)? else {
-        let name = catalog::relation_name(relation).map(|n| n.to_string()).unwrap_or_default();
-        return Err(Error::new(Kind::UndefinedObject, format!("table {name} is not protected"))
-            .hint("Register it with tenancy.protect_table(..)."));
+        let name = catalog::relation_name(relation)
+            .map(|n| n.to_string())
+            .unwrap_or_default();
+        return Err(Error::new(
+            Kind::UndefinedObject,
+            format!("table {name} is not protected"),
+        )
+        .hint("Register it with tenancy.protect_table(..)."));
     };
     switch(relation, &row, mode)
 }
@@ -98,7 +103,9 @@ fn in_subtransaction<T>(
             let report = match &caught {
                 CaughtError::PostgresError(report)
                 | CaughtError::ErrorReport(report)
-                | CaughtError::RustPanic { ereport: report, .. } => report,
+                | CaughtError::RustPanic {
+                    ereport: report, ..
+                } => report,
             };
             if report.sql_error_code() == PgSqlErrorCode::ERRCODE_QUERY_CANCELED {
                 caught.rethrow();

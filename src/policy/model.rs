@@ -39,8 +39,11 @@ impl Template {
             )
             .hint("Use template 'tenant', or leave the table out until it is."));
         }
-        Err(Error::new(Kind::InvalidParameterValue, format!("unknown template \"{name}\""))
-            .hint("Use template 'tenant'."))
+        Err(Error::new(
+            Kind::InvalidParameterValue,
+            format!("unknown template \"{name}\""),
+        )
+        .hint("Use template 'tenant'."))
     }
 
     /// Its name in SQL.
@@ -193,11 +196,10 @@ impl Options {
     /// Reads the JSON object that a caller gave.
     pub fn parse(value: &Value) -> Result<Self> {
         let Value::Object(members) = value else {
-            return Err(Error::new(
-                Kind::InvalidParameterValue,
-                "options must be a JSON object",
-            )
-            .hint(format!("Give an object with any of: {}.", Self::KNOWN)));
+            return Err(
+                Error::new(Kind::InvalidParameterValue, "options must be a JSON object")
+                    .hint(format!("Give an object with any of: {}.", Self::KNOWN)),
+            );
         };
         let mut options = Self::default();
         for (key, value) in members {
@@ -206,14 +208,13 @@ impl Options {
                 "adopt_policies" => options.adopt_policies = boolean(key, value)?,
                 "set_default" => options.set_default = boolean(key, value)?,
                 "foreign_keys" => {
-                    options.foreign_keys =
-                        serde_json::from_value(value.clone()).map_err(|_| {
-                            Error::new(
-                                Kind::InvalidParameterValue,
-                                "option \"foreign_keys\" has an unknown value",
-                            )
-                            .hint("Use \"report\", \"add\" or \"replace\".")
-                        })?;
+                    options.foreign_keys = serde_json::from_value(value.clone()).map_err(|_| {
+                        Error::new(
+                            Kind::InvalidParameterValue,
+                            "option \"foreign_keys\" has an unknown value",
+                        )
+                        .hint("Use \"report\", \"add\" or \"replace\".")
+                    })?;
                 }
                 unknown => {
                     return Err(Error::new(
@@ -242,7 +243,11 @@ impl Options {
             members.insert("set_default".into(), self.set_default.into());
         }
         if self.foreign_keys != defaults.foreign_keys {
-            let name = if self.foreign_keys == ForeignKeys::Add { "add" } else { "replace" };
+            let name = if self.foreign_keys == ForeignKeys::Add {
+                "add"
+            } else {
+                "replace"
+            };
             members.insert("foreign_keys".into(), name.into());
         }
         Value::Object(members)
@@ -319,7 +324,10 @@ mod tests {
         let options = Options::parse(&value).unwrap();
         assert!(!options.force && options.foreign_keys == ForeignKeys::Replace);
         assert_eq!(options.to_json(), value);
-        assert_eq!(Options::parse(&json!({"force": true})).unwrap().to_json(), json!({}));
+        assert_eq!(
+            Options::parse(&json!({"force": true})).unwrap().to_json(),
+            json!({})
+        );
     }
 
     #[test]
@@ -331,15 +339,31 @@ mod tests {
             json!([]),
             json!(null),
         ] {
-            assert_eq!(Options::parse(&bad).unwrap_err().kind(), Kind::InvalidParameterValue, "{bad}");
+            assert_eq!(
+                Options::parse(&bad).unwrap_err().kind(),
+                Kind::InvalidParameterValue,
+                "{bad}"
+            );
         }
     }
 
     #[test]
     fn modes_and_templates_of_later_work_are_told_from_nonsense() {
-        assert_eq!(Mode::parse("shadow").unwrap_err().kind(), Kind::FeatureNotSupported);
-        assert_eq!(Mode::parse("ENFORCE").unwrap_err().kind(), Kind::InvalidParameterValue);
-        assert_eq!(Template::parse("child").unwrap_err().kind(), Kind::FeatureNotSupported);
-        assert_eq!(Template::parse("").unwrap_err().kind(), Kind::InvalidParameterValue);
+        assert_eq!(
+            Mode::parse("shadow").unwrap_err().kind(),
+            Kind::FeatureNotSupported
+        );
+        assert_eq!(
+            Mode::parse("ENFORCE").unwrap_err().kind(),
+            Kind::InvalidParameterValue
+        );
+        assert_eq!(
+            Template::parse("child").unwrap_err().kind(),
+            Kind::FeatureNotSupported
+        );
+        assert_eq!(
+            Template::parse("").unwrap_err().kind(),
+            Kind::InvalidParameterValue
+        );
     }
 }

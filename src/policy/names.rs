@@ -68,16 +68,19 @@ fn fit(stem: &str, suffix: &str) -> String {
 
 /// At most `room` bytes of `text`, no character cut in two.
 fn prefix(text: &str, room: usize) -> &str {
-    let end = (0..=room.min(text.len())).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
+    let end = (0..=room.min(text.len()))
+        .rev()
+        .find(|&i| text.is_char_boundary(i))
+        .unwrap_or(0);
     text.get(..end).unwrap_or_default()
 }
 
 /// FNV-1a folded to 32 bits: the same on every platform and for ever, which the standard library's
 /// hashes do not promise.
 fn hash(text: &str) -> u32 {
-    let wide = text
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+    let wide = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
+        (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
+    });
     (wide >> 32) as u32 ^ wide as u32
 }
 
@@ -88,24 +91,43 @@ mod tests {
 
     #[test]
     fn short_names_are_the_contract() {
-        assert_eq!(isolation("orders", Command::Select), "orders_tenant_isolation_select");
+        assert_eq!(
+            isolation("orders", Command::Select),
+            "orders_tenant_isolation_select"
+        );
         assert_eq!(access("orders", Command::All), "orders_tenant_access");
-        assert_eq!(access("orders", Command::Delete), "orders_tenant_access_delete");
+        assert_eq!(
+            access("orders", Command::Delete),
+            "orders_tenant_access_delete"
+        );
         let longest = "t".repeat(39);
-        assert_eq!(isolation(&longest, Command::Insert), format!("{longest}_tenant_isolation_insert"));
+        assert_eq!(
+            isolation(&longest, Command::Insert),
+            format!("{longest}_tenant_isolation_insert")
+        );
     }
 
     #[test]
     fn long_names_fit_and_differ() {
         let mut seen = HashSet::new();
-        for table in ["t".repeat(63), format!("{}x", "t".repeat(62)), "é".repeat(31), "日".repeat(21)] {
+        for table in [
+            "t".repeat(63),
+            format!("{}x", "t".repeat(62)),
+            "é".repeat(31),
+            "日".repeat(21),
+        ] {
             for command in Command::EACH {
                 for name in [isolation(&table, command), access(&table, command)] {
                     assert!(name.len() <= 63, "{name}");
                     assert!(seen.insert(name.clone()), "twice: {name}");
                 }
             }
-            for name in [closed(&table), index(&table), trigger(&table), not_null_check(&table)] {
+            for name in [
+                closed(&table),
+                index(&table),
+                trigger(&table),
+                not_null_check(&table),
+            ] {
                 assert!(name.len() <= 63 && seen.insert(name));
             }
         }

@@ -26,12 +26,20 @@ pub struct Statement {
 impl Statement {
     /// A statement for the owner of the table.
     pub fn owner(table: u32, sql: String) -> Self {
-        Self { table, sql, makes_index: false }
+        Self {
+            table,
+            sql,
+            makes_index: false,
+        }
     }
 
     /// A statement that makes an index.
     pub fn index(table: u32, sql: String) -> Self {
-        Self { table, sql, makes_index: true }
+        Self {
+            table,
+            sql,
+            makes_index: true,
+        }
     }
 }
 
@@ -87,22 +95,42 @@ impl Wish<'_> {
 
 /// Fails for what cannot be protected.
 pub fn check_protectable(facts: &Facts, column: &str, tenant: TenantType) -> Result<()> {
-    let name = format!("{}.{}", render::quoted(&facts.schema), render::quoted(&facts.name));
+    let name = format!(
+        "{}.{}",
+        render::quoted(&facts.schema),
+        render::quoted(&facts.name)
+    );
     if let Some(reserved) = &facts.reserved {
-        return Err(Error::new(Kind::WrongObjectType, format!("cannot protect {name}: it is {reserved}"))
-            .hint("Protect the application's own tables."));
+        return Err(Error::new(
+            Kind::WrongObjectType,
+            format!("cannot protect {name}: it is {reserved}"),
+        )
+        .hint("Protect the application's own tables."));
     }
     let kind = match facts.kind.as_str() {
         "r" | "p" => None,
-        "v" => Some(("a view", "Protect the tables under it, and make it WITH (security_invoker = true).")),
-        "m" => Some(("a materialized view", "It holds rows of all tenants: keep it from application roles.")),
-        "f" => Some(("a foreign table", "Postgres has no row security on foreign tables: protect it where it lives.")),
+        "v" => Some((
+            "a view",
+            "Protect the tables under it, and make it WITH (security_invoker = true).",
+        )),
+        "m" => Some((
+            "a materialized view",
+            "It holds rows of all tenants: keep it from application roles.",
+        )),
+        "f" => Some((
+            "a foreign table",
+            "Postgres has no row security on foreign tables: protect it where it lives.",
+        )),
         "S" => Some(("a sequence", "Protect tables.")),
         "i" | "I" => Some(("an index", "Protect its table.")),
         _ => Some(("not a table", "Protect tables.")),
     };
     if let Some((what, hint)) = kind {
-        return Err(Error::new(Kind::WrongObjectType, format!("cannot protect {name}: it is {what}")).hint(hint));
+        return Err(Error::new(
+            Kind::WrongObjectType,
+            format!("cannot protect {name}: it is {what}"),
+        )
+        .hint(hint));
     }
     if facts.persistence == "t" {
         return Err(Error::new(
@@ -114,7 +142,10 @@ pub fn check_protectable(facts: &Facts, column: &str, tenant: TenantType) -> Res
     let Some(found) = &facts.column else {
         return Err(Error::new(
             Kind::UndefinedColumn,
-            format!("column {} of table {name} does not exist", render::quoted(column)),
+            format!(
+                "column {} of table {name} does not exist",
+                render::quoted(column)
+            ),
         )
         .hint("Add the column, or name the right one with tenant_column => '..'."));
     };
@@ -128,12 +159,17 @@ pub fn check_protectable(facts: &Facts, column: &str, tenant: TenantType) -> Res
                 tenant.column_types().first().copied().unwrap_or_default(),
             ),
         )
-        .hint("Alter the column's type, or bind another one with tenancy.bind(tenant_type => '..')."));
+        .hint(
+            "Alter the column's type, or bind another one with tenancy.bind(tenant_type => '..').",
+        ));
     }
     if found.generated {
         return Err(Error::new(
             Kind::WrongObjectType,
-            format!("column {} of table {name} is generated", render::quoted(column)),
+            format!(
+                "column {} of table {name} is generated",
+                render::quoted(column)
+            ),
         )
         .hint("Use a plain column for the tenant."));
     }
@@ -150,7 +186,8 @@ pub fn ground(wish: &Wish<'_>, made: &mut Made, found: &mut Found, plan: &mut Pl
         if wish.is_large() {
             plan.script.extend(render::set_not_null_script(&target));
         } else {
-            plan.now.push(Statement::owner(facts.oid, render::set_not_null(&target)));
+            plan.now
+                .push(Statement::owner(facts.oid, render::set_not_null(&target)));
         }
     }
 
@@ -159,7 +196,10 @@ pub fn ground(wish: &Wish<'_>, made: &mut Made, found: &mut Found, plan: &mut Pl
         if !stands {
             found.default = column.default.clone();
             let expression = wish.tenant.default_expression(wish.extension_schema);
-            plan.now.push(Statement::owner(facts.oid, render::set_default(&target, Some(&expression))));
+            plan.now.push(Statement::owner(
+                facts.oid,
+                render::set_default(&target, Some(&expression)),
+            ));
             // Read back once it is set, as the server shows it.
             made.default = Some(expression);
         }
@@ -169,30 +209,55 @@ pub fn ground(wish: &Wish<'_>, made: &mut Made, found: &mut Found, plan: &mut Pl
 
     if facts.leading_indexes.is_empty() && !facts.is_partition_of_protected(wish.follows_parent) {
         let mut name = names::index(&facts.name);
-        if made.index.as_ref() != Some(&name) && super::inspect::name_is_taken(&facts.schema, &name) {
+        if made.index.as_ref() != Some(&name) && super::inspect::name_is_taken(&facts.schema, &name)
+        {
             name = names::alternative(&name, &facts.schema);
         }
         if wish.is_large() {
             if facts.kind == "p" {
-                plan.notes.push(
-                    "Postgres builds no index concurrently on a partitioned table: the one of the script blocks writers while it builds; \
-                     build it on each partition first, and it is adopted".to_owned(),
-                );
+                // Postgres builds no index concurrently on a partitioned table, but one that is made
+                // there adopts those of the partitions instead of building them.
+                for (schema, table) in &facts.leaves {
+                    let leaf = Target {
+                        schema: schema.clone(),
+                        table: table.clone(),
+                        column: target.column.clone(),
+                    };
+                    plan.script.push(render::create_index_concurrently(
+                        &leaf,
+                        &names::index(table),
+                    ));
+                }
                 plan.script.push(render::create_index(&target, &name));
             } else {
-                plan.script.push(render::create_index_concurrently(&target, &name));
+                plan.script
+                    .push(render::create_index_concurrently(&target, &name));
             }
         } else {
-            plan.now.push(Statement::index(facts.oid, render::create_index(&target, &name)));
+            plan.now.push(Statement::index(
+                facts.oid,
+                render::create_index(&target, &name),
+            ));
         }
         made.index = Some(name);
     }
 }
 
 /// Puts back the default that was found, unless somebody has changed ours since.
-pub fn restore_default(facts: &Facts, target: &Target, made: &mut Made, found: &mut Found, plan: &mut Plan) {
-    let Some(ours) = made.default.take() else { return };
-    let now = facts.column.as_ref().and_then(|column| column.default.as_ref());
+pub fn restore_default(
+    facts: &Facts,
+    target: &Target,
+    made: &mut Made,
+    found: &mut Found,
+    plan: &mut Plan,
+) {
+    let Some(ours) = made.default.take() else {
+        return;
+    };
+    let now = facts
+        .column
+        .as_ref()
+        .and_then(|column| column.default.as_ref());
     if now == Some(&ours) {
         let sql = render::set_default(target, found.default.as_deref());
         plan.now.push(Statement::owner(facts.oid, sql));
@@ -218,7 +283,10 @@ pub fn gate(wish: &Wish<'_>, made: &mut Made, found: &mut Found, plan: &mut Plan
             let list: Vec<&str> = users.iter().map(|policy| policy.name.as_str()).collect();
             return Err(Error::new(
                 Kind::ObjectNotInPrerequisiteState,
-                format!("table {} has policies that are dormant: row security is off", target.qualified()),
+                format!(
+                    "table {} has policies that are dormant: row security is off",
+                    target.qualified()
+                ),
             )
             .detail(format!("Enabling it would wake: {}.", list.join(", ")))
             .hint("Drop them, or accept them with options => '{\"adopt_policies\": true}'."));
@@ -232,7 +300,11 @@ pub fn gate(wish: &Wish<'_>, made: &mut Made, found: &mut Found, plan: &mut Plan
         if users.iter().any(|user| user.name == policy.name) {
             return Err(Error::new(
                 Kind::DuplicateObject,
-                format!("policy {} of table {} exists already", render::quoted(&policy.name), target.qualified()),
+                format!(
+                    "policy {} of table {} exists already",
+                    render::quoted(&policy.name),
+                    target.qualified()
+                ),
             )
             .detail("It was not made by pg_tenancy.")
             .hint("Rename it with ALTER POLICY .. RENAME TO .., or drop it."));
@@ -242,32 +314,53 @@ pub fn gate(wish: &Wish<'_>, made: &mut Made, found: &mut Found, plan: &mut Plan
     for name in &made.policies {
         let kept = wanted.iter().any(|policy| {
             policy.name == *name
-                && facts.policies.iter().any(|there| there.name == *name && is_same(there, policy, &shown))
+                && facts
+                    .policies
+                    .iter()
+                    .any(|there| there.name == *name && is_same(there, policy, &shown))
         });
         if !kept && facts.policies.iter().any(|there| there.name == *name) {
-            plan.now.push(Statement::owner(facts.oid, render::drop_policy(&target, name)));
+            plan.now.push(Statement::owner(
+                facts.oid,
+                render::drop_policy(&target, name),
+            ));
         }
     }
     let call = wish.tenant.required_call();
     for policy in &wanted {
         let kept = made.policies.contains(&policy.name)
-            && facts.policies.iter().any(|there| there.name == policy.name && is_same(there, policy, &shown));
+            && facts
+                .policies
+                .iter()
+                .any(|there| there.name == policy.name && is_same(there, policy, &shown));
         if !kept {
-            plan.now.push(Statement::owner(facts.oid, render::create_policy(&target, policy, call)));
+            plan.now.push(Statement::owner(
+                facts.oid,
+                render::create_policy(&target, policy, call),
+            ));
         }
     }
     if facts.policies.iter().any(|policy| policy.name == closed) {
-        plan.now.push(Statement::owner(facts.oid, render::drop_policy(&target, &closed)));
+        plan.now.push(Statement::owner(
+            facts.oid,
+            render::drop_policy(&target, &closed),
+        ));
     }
     notes_on_access(wish, &users, entering, plan);
     made.policies = wanted.into_iter().map(|policy| policy.name).collect();
 
     if !facts.rls {
-        plan.now.push(Statement::owner(facts.oid, render::row_security(&target, true)));
+        plan.now.push(Statement::owner(
+            facts.oid,
+            render::row_security(&target, true),
+        ));
     }
     let forced = wish.options.force || found.forced;
     if facts.forced != forced {
-        plan.now.push(Statement::owner(facts.oid, render::forced_row_security(&target, forced)));
+        plan.now.push(Statement::owner(
+            facts.oid,
+            render::forced_row_security(&target, forced),
+        ));
     }
     Ok(())
 }
@@ -280,23 +373,38 @@ pub fn open_gate(facts: &Facts, target: &Target, made: &mut Made, found: &Found,
     // Flags first only where they were off: a table is never left with row security on and no
     // policy, nor with policies gone and row security of the user's half restored.
     if facts.rls != found.rls {
-        plan.now.push(Statement::owner(facts.oid, render::row_security(target, found.rls)));
+        plan.now.push(Statement::owner(
+            facts.oid,
+            render::row_security(target, found.rls),
+        ));
     }
     if facts.forced != found.forced {
-        plan.now.push(Statement::owner(facts.oid, render::forced_row_security(target, found.forced)));
+        plan.now.push(Statement::owner(
+            facts.oid,
+            render::forced_row_security(target, found.forced),
+        ));
     }
     if found.closed {
-        plan.now.push(Statement::owner(facts.oid, render::create_closed_policy(target)));
+        plan.now.push(Statement::owner(
+            facts.oid,
+            render::create_closed_policy(target),
+        ));
     }
     for name in made.policies.drain(..) {
         if facts.policies.iter().any(|policy| policy.name == name) {
-            plan.now.push(Statement::owner(facts.oid, render::drop_policy(target, &name)));
+            plan.now.push(Statement::owner(
+                facts.oid,
+                render::drop_policy(target, &name),
+            ));
         }
     }
     if let Some(name) = made.trigger.take()
         && !facts.is_partition
     {
-        plan.now.push(Statement::owner(facts.oid, render::drop_trigger(target, &name)));
+        plan.now.push(Statement::owner(
+            facts.oid,
+            render::drop_trigger(target, &name),
+        ));
     }
 }
 
@@ -307,16 +415,26 @@ fn trigger(wish: &Wish<'_>, target: &Target, made: &mut Made, plan: &mut Plan) {
         return;
     }
     let name = names::trigger(&facts.name);
-    let there = facts.triggers.iter().find(|trigger| trigger.ours && trigger.name == name);
+    let there = facts
+        .triggers
+        .iter()
+        .find(|trigger| trigger.ours && trigger.name == name);
     match there {
         Some(trigger) if trigger.enabled == "O" || trigger.enabled == "A" => {}
         Some(_) => plan.now.push(Statement::owner(
             facts.oid,
-            format!("ALTER TABLE {} ENABLE TRIGGER {}", target.qualified(), render::quoted(&name)),
+            format!(
+                "ALTER TABLE {} ENABLE TRIGGER {}",
+                target.qualified(),
+                render::quoted(&name)
+            ),
         )),
         None => {
             if let Some(old) = made.trigger.as_ref().filter(|old| **old != name) {
-                plan.now.push(Statement::owner(facts.oid, render::drop_trigger(target, old)));
+                plan.now.push(Statement::owner(
+                    facts.oid,
+                    render::drop_trigger(target, old),
+                ));
             }
             for sql in render::create_trigger(target, &name, wish.in_partition_tree()) {
                 plan.now.push(Statement::owner(facts.oid, sql));
@@ -329,18 +447,26 @@ fn trigger(wish: &Wish<'_>, target: &Target, made: &mut Made, plan: &mut Plan) {
 /// The commands for which the user has a permissive policy, for whichever roles: beside one that is
 /// for some roles only, ours for PUBLIC would show those roles more.
 fn covered(users: &[&CatalogPolicy]) -> Vec<Command> {
-    let mut commands: Vec<Command> =
-        users.iter().filter(|policy| policy.permissive).flat_map(|policy| policy.commands()).collect();
+    let mut commands: Vec<Command> = users
+        .iter()
+        .filter(|policy| policy.permissive)
+        .flat_map(|policy| policy.commands())
+        .collect();
     commands.sort_unstable();
     commands.dedup();
     commands
 }
 
 fn notes_on_access(wish: &Wish<'_>, users: &[&CatalogPolicy], entering: bool, plan: &mut Plan) {
-    for policy in users.iter().filter(|policy| policy.permissive && !policy.public) {
-        let elsewhere = users
-            .iter()
-            .any(|other| other.permissive && other.public && (other.command == "*" || other.command == policy.command));
+    for policy in users
+        .iter()
+        .filter(|policy| policy.permissive && !policy.public)
+    {
+        let elsewhere = users.iter().any(|other| {
+            other.permissive
+                && other.public
+                && (other.command == "*" || other.command == policy.command)
+        });
         if !elsewhere {
             plan.notes.push(format!(
                 "policy {} is for some roles only: for its command the others have no access",
@@ -350,8 +476,11 @@ fn notes_on_access(wish: &Wish<'_>, users: &[&CatalogPolicy], entering: bool, pl
     }
     let covered = covered(users);
     if entering && wish.facts.rls && covered.len() < Command::EACH.len() {
-        let opened: Vec<&str> =
-            Command::EACH.iter().filter(|c| !covered.contains(c)).map(|c| c.keyword()).collect();
+        let opened: Vec<&str> = Command::EACH
+            .iter()
+            .filter(|c| !covered.contains(c))
+            .map(|c| c.keyword())
+            .collect();
         plan.notes.push(format!(
             "row security was on without a permissive policy for {}: {} now lets a tenant reach its own rows",
             opened.join(", "),
@@ -366,19 +495,27 @@ fn notes_on_access(wish: &Wish<'_>, users: &[&CatalogPolicy], entering: bool, pl
 }
 
 fn deparsed(wish: &Wish<'_>) -> String {
-    wish.facts.column.as_ref().map_or_else(String::new, |column| {
-        render::deparsed_predicate(
-            &column.quoted,
-            &strip_modifier(&column.declared_type),
-            wish.tenant.compared_type(),
-            wish.tenant.required_call(),
-        )
-    })
+    wish.facts
+        .column
+        .as_ref()
+        .map_or_else(String::new, |column| {
+            render::deparsed_predicate(
+                &column.quoted,
+                &strip_modifier(&column.declared_type),
+                wish.tenant.compared_type(),
+                wish.tenant.required_call(),
+            )
+        })
 }
 
 /// `character varying(20)` is shown as `character varying` where it is cast from.
 fn strip_modifier(declared: &str) -> String {
-    declared.split('(').next().unwrap_or_default().trim_end().to_owned()
+    declared
+        .split('(')
+        .next()
+        .unwrap_or_default()
+        .trim_end()
+        .to_owned()
 }
 
 /// Whether the catalog's policy is the one that we want.
@@ -402,13 +539,26 @@ pub fn drift(wish: &Wish<'_>, made: &Made, found: &Found) -> Vec<String> {
         differences.push("row security is not forced".to_owned());
     }
     let shown = deparsed(wish);
-    let users: Vec<&CatalogPolicy> =
-        facts.policies.iter().filter(|policy| !made.policies.contains(&policy.name)).collect();
+    let users: Vec<&CatalogPolicy> = facts
+        .policies
+        .iter()
+        .filter(|policy| !made.policies.contains(&policy.name))
+        .collect();
     for policy in render::policies(&facts.name, &covered(&users)) {
-        match facts.policies.iter().find(|there| there.name == policy.name) {
-            None => differences.push(format!("policy {} is missing", render::quoted(&policy.name))),
+        match facts
+            .policies
+            .iter()
+            .find(|there| there.name == policy.name)
+        {
+            None => differences.push(format!(
+                "policy {} is missing",
+                render::quoted(&policy.name)
+            )),
             Some(there) if !is_same(there, &policy, &shown) => {
-                differences.push(format!("policy {} was altered", render::quoted(&policy.name)));
+                differences.push(format!(
+                    "policy {} was altered",
+                    render::quoted(&policy.name)
+                ));
             }
             Some(_) => {}
         }
@@ -416,15 +566,24 @@ pub fn drift(wish: &Wish<'_>, made: &Made, found: &Found) -> Vec<String> {
     for policy in facts.policies.iter().filter(|policy| {
         policy.permissive
             && made.policies.contains(&policy.name)
-            && policy.commands().iter().any(|command| covered(&users).contains(command))
+            && policy
+                .commands()
+                .iter()
+                .any(|command| covered(&users).contains(command))
     }) {
         differences.push(format!(
             "policy {} widens a policy of the user's own",
             render::quoted(&policy.name)
         ));
     }
-    if !facts.triggers.iter().any(|trigger| trigger.ours && matches!(trigger.enabled.as_str(), "O" | "A")) {
-        differences.push("the trigger that keeps rows with their tenant is missing or disabled".to_owned());
+    if !facts
+        .triggers
+        .iter()
+        .any(|trigger| trigger.ours && matches!(trigger.enabled.as_str(), "O" | "A"))
+    {
+        differences.push(
+            "the trigger that keeps rows with their tenant is missing or disabled".to_owned(),
+        );
     }
     differences
 }
@@ -441,9 +600,11 @@ impl Facts {
             self.rls = found.rls;
             self.forced = found.forced;
         }
-        self.policies.retain(|policy| !made.policies.contains(&policy.name));
+        self.policies
+            .retain(|policy| !made.policies.contains(&policy.name));
         self.triggers.retain(|trigger| !trigger.ours);
-        self.leading_indexes.retain(|index| made.index.as_ref() != Some(index));
+        self.leading_indexes
+            .retain(|index| made.index.as_ref() != Some(index));
         if let Some(column) = &mut self.column {
             column.not_null = column.not_null && !made.not_null;
             if made.default.is_some() && made.default == column.default {

@@ -20,7 +20,7 @@ use crate::binding::{TenantType, tenant_type};
 use crate::catalog;
 use crate::error::{Error, Kind, Result};
 use crate::gucs;
-use crate::registry::{ActingRole, PinnedSearchPath, require_administrator};
+use crate::registry::{ActingRole, require_administrator};
 
 /// What a caller asks for.
 #[derive(Debug, Clone)]
@@ -82,10 +82,15 @@ pub fn protect(relation: pg_sys::Oid, request: &Request) -> Result<Vec<Outcome>>
             plan_gate(member, request, tenant, &schema, limit)?;
         } else {
             let target = wish(member, request, tenant, &schema, limit).target();
-            let Member { facts, row, plan, .. } = member;
+            let Member {
+                facts, row, plan, ..
+            } = member;
             plan::open_gate(facts, &target, &mut row.made, &row.found, plan);
         }
-        let rest = Plan { now: member.plan.now.split_off(done), ..Plan::default() };
+        let rest = Plan {
+            now: member.plan.now.split_off(done),
+            ..Plan::default()
+        };
         lock_for(&rest, member.facts.oid);
         apply::run(&rest)?;
         let changed = !rest.now.is_empty() || done > 0;
@@ -110,8 +115,19 @@ pub fn policy_sql(relation: pg_sys::Oid, request: &Request) -> Result<String> {
     let mut made_keys = Vec::new();
     for member in &mut members {
         made_keys.extend(unprotect::made_keys_as_statements(&member.row)?);
-        member.facts = member.facts.clone().pristine(&member.row.made, &member.row.found);
-        member.row.made = Made { by_parent: member.row.made.by_parent, ..Made::default() };
+        member.facts = member
+            .facts
+            .clone()
+            .pristine(&member.row.made, &member.row.found);
+        // The index keeps its name; it is there, under that name, only in this database.
+        let Made {
+            index, by_parent, ..
+        } = std::mem::take(&mut member.row.made);
+        member.row.made = Made {
+            index,
+            by_parent,
+            ..Made::default()
+        };
         member.row.found = Found::default();
     }
     let mut statements = Vec::new();
@@ -147,22 +163,41 @@ fn gather(
     writes: bool,
 ) -> Result<Vec<Member>> {
     let first = examine(relation, request, tenant, writes)?;
-    let registered: BTreeMap<u32, Row> =
-        store::all()?.into_iter().map(|(oid, row)| (oid.to_u32(), row)).collect();
+    let registered: BTreeMap<u32, Row> = store::all()?
+        .into_iter()
+        .map(|(oid, row)| (oid.to_u32(), row))
+        .collect();
     let enforced = |oid: &u32| registered.get(oid).is_some_and(|row| row.mode == "enforce");
     let descendants = first.descendants.clone();
     let root_follows = first.parents.iter().any(enforced);
     if root_follows && writes && request.mode == Mode::Permissive {
         return Err(Error::new(
             Kind::ObjectNotInPrerequisiteState,
-            format!("table {} is enforced because its parent is", render::quoted(&first.name)),
+            format!(
+                "table {} is enforced because its parent is",
+                render::quoted(&first.name)
+            ),
         )
         .hint("Set the mode of the parent, or detach the table from it first."));
     }
-    let mut members = vec![member(first, &registered, request, root_follows, None, writes)?];
+    let mut members = vec![member(
+        first,
+        &registered,
+        request,
+        root_follows,
+        None,
+        writes,
+    )?];
     for below in descendants {
         let facts = examine(pg_sys::Oid::from(below), request, tenant, writes)?;
-        members.push(member(facts, &registered, request, true, Some(relation), writes)?);
+        members.push(member(
+            facts,
+            &registered,
+            request,
+            true,
+            Some(relation),
+            writes,
+        )?);
     }
     Ok(members)
 }
@@ -177,10 +212,8 @@ fn examine(
         Error::new(Kind::UndefinedTable, "the table does not exist")
             .hint("Give the name of a table, qualified with its schema.")
     };
-    let read = || -> Result<Facts> {
-        let _path = PinnedSearchPath::new();
-        inspect::facts(relation, &request.column)?.ok_or_else(missing)
-    };
+    let read =
+        || -> Result<Facts> { inspect::facts(relation, &request.column)?.ok_or_else(missing) };
     let facts = read()?;
     if facts.reserved.is_none() {
         require_administrator(relation)?;
@@ -205,7 +238,10 @@ fn member(
     writes: bool,
 ) -> Result<Member> {
     let mut facts = facts;
-    let mut previous = registered.get(&facts.oid).cloned().filter(|row| is_believed(row, &facts));
+    let mut previous = registered
+        .get(&facts.oid)
+        .cloned()
+        .filter(|row| is_believed(row, &facts));
     if writes
         && let Some(row) = &previous
         && (row.tenant_column != request.column || row.template != request.template.name())
@@ -213,7 +249,6 @@ fn member(
         // Another column: take everything back and start anew, in the same transaction.
         unprotect::undo(pg_sys::Oid::from(facts.oid), row)?;
         previous = None;
-        let _path = PinnedSearchPath::new();
         if let Some(fresh) = inspect::facts(pg_sys::Oid::from(facts.oid), &request.column)? {
             facts = fresh;
         }
@@ -225,8 +260,10 @@ fn member(
     };
     // SAFETY: MyDatabaseId is set before any user code runs in a backend.
     let database = unsafe { pg_sys::MyDatabaseId };
-    let (mut made, mut found) =
-        previous.as_ref().map(|row| (row.made.clone(), row.found.clone())).unwrap_or_default();
+    let (mut made, mut found) = previous
+        .as_ref()
+        .map(|row| (row.made.clone(), row.found.clone()))
+        .unwrap_or_default();
     if previous.is_none() {
         made.by_parent = brought_by.is_some();
         found.not_null = facts.column.as_ref().is_some_and(|column| column.not_null);
@@ -243,8 +280,18 @@ fn member(
         made,
         found,
     };
-    let plan = Plan { checks_data: writes, ..Plan::default() };
-    Ok(Member { facts, previous, row, options, follows_parent, plan })
+    let plan = Plan {
+        checks_data: writes,
+        ..Plan::default()
+    };
+    Ok(Member {
+        facts,
+        previous,
+        row,
+        options,
+        follows_parent,
+        plan,
+    })
 }
 
 /// A row of a table that was dropped and made anew under the same name says nothing about it, unless
@@ -254,7 +301,10 @@ fn is_believed(row: &Row, facts: &Facts) -> bool {
     let here = row.database_oid == unsafe { pg_sys::MyDatabaseId }.to_u32();
     !here
         || row.relation_oid == facts.oid
-        || facts.policies.iter().any(|policy| row.made.policies.contains(&policy.name))
+        || facts
+            .policies
+            .iter()
+            .any(|policy| row.made.policies.contains(&policy.name))
 }
 
 fn wish<'a>(
@@ -285,14 +335,26 @@ fn plan_ground(
     if request.mode != Mode::Enforce {
         return Ok(());
     }
-    let nullable = member.facts.column.as_ref().is_some_and(|column| !column.not_null);
+    let nullable = member
+        .facts
+        .column
+        .as_ref()
+        .is_some_and(|column| !column.not_null);
     let is_large = member.facts.estimated_rows > limit;
-    if member.plan.checks_data && nullable && !is_large && member.facts.kind != "p" {
+    if member.plan.checks_data && nullable && !is_large {
         refuse_rows_without_tenant(&member.facts, &request.column)?;
     }
-    let (mut made, mut found, mut plan) =
-        (member.row.made.clone(), member.row.found.clone(), std::mem::take(&mut member.plan));
-    plan::ground(&wish(member, request, tenant, schema, limit), &mut made, &mut found, &mut plan);
+    let (mut made, mut found, mut plan) = (
+        member.row.made.clone(),
+        member.row.found.clone(),
+        std::mem::take(&mut member.plan),
+    );
+    plan::ground(
+        &wish(member, request, tenant, schema, limit),
+        &mut made,
+        &mut found,
+        &mut plan,
+    );
     member.row.made = made;
     member.row.found = found;
     member.plan = plan;
@@ -306,9 +368,17 @@ fn plan_gate(
     schema: &str,
     limit: f64,
 ) -> Result<()> {
-    let (mut made, mut found, mut plan) =
-        (member.row.made.clone(), member.row.found.clone(), std::mem::take(&mut member.plan));
-    plan::gate(&wish(member, request, tenant, schema, limit), &mut made, &mut found, &mut plan)?;
+    let (mut made, mut found, mut plan) = (
+        member.row.made.clone(),
+        member.row.found.clone(),
+        std::mem::take(&mut member.plan),
+    );
+    plan::gate(
+        &wish(member, request, tenant, schema, limit),
+        &mut made,
+        &mut found,
+        &mut plan,
+    )?;
     member.row.made = made;
     member.row.found = found;
     member.plan = plan;
@@ -317,12 +387,18 @@ fn plan_gate(
 
 /// Counts rows that nobody would see any more, before Postgres fails on the first.
 fn refuse_rows_without_tenant(facts: &Facts, column: &str) -> Result<()> {
-    let table = format!("{}.{}", render::quoted(&facts.schema), render::quoted(&facts.name));
+    let table = format!(
+        "{}.{}",
+        render::quoted(&facts.schema),
+        render::quoted(&facts.name)
+    );
     let filter = format!("FROM {table} WHERE {} IS NULL", render::quoted(column));
     let count: Option<u64> = {
-        let _path = PinnedSearchPath::new();
         let _role = ActingRole::new(pg_sys::Oid::from(facts.owner));
-        super::spi::row(&format!("SELECT pg_catalog.count(*)::pg_catalog.text {filter}"), &[])?
+        super::spi::row(
+            &format!("SELECT pg_catalog.count(*)::pg_catalog.text {filter}"),
+            &[],
+        )?
     };
     match count {
         None | Some(0) => Ok(()),
@@ -331,7 +407,9 @@ fn refuse_rows_without_tenant(facts: &Facts, column: &str) -> Result<()> {
             format!("{count} rows of {table} have no tenant"),
         )
         .detail(format!("Column {} is null there.", render::quoted(column)))
-        .hint(format!("Give them a tenant, or delete them; SELECT * {filter} shows them."))),
+        .hint(format!(
+            "Give them a tenant, or delete them; SELECT * {filter} shows them."
+        ))),
     }
 }
 
@@ -346,21 +424,33 @@ fn ends(members: &[Member]) -> Result<(BTreeMap<u32, End>, BTreeMap<u32, Vec<Mad
     let mut ends = BTreeMap::new();
     let mut known = BTreeMap::new();
     for (oid, row) in store::all()? {
-        if members.iter().any(|member| member.facts.oid == oid.to_u32()) {
+        if members
+            .iter()
+            .any(|member| member.facts.oid == oid.to_u32())
+        {
             continue;
         }
-        let _path = PinnedSearchPath::new();
-        let Some(facts) = inspect::facts(oid, &row.tenant_column)? else { continue };
+        let Some(facts) = inspect::facts(oid, &row.tenant_column)? else {
+            continue;
+        };
         // A row of which the option does not parse was written by a later version: report only.
         let options = Options::parse(&row.options).unwrap_or_default();
-        ends.insert(oid.to_u32(), end(&facts, &row.tenant_column, options, row.mode == "enforce"));
+        ends.insert(
+            oid.to_u32(),
+            end(&facts, &row.tenant_column, options, row.mode == "enforce"),
+        );
         known.insert(oid.to_u32(), row.made.foreign_keys.clone());
     }
     for member in members {
         let enforced = member.row.mode == "enforce";
         ends.insert(
             member.facts.oid,
-            end(&member.facts, &member.row.tenant_column, member.options, enforced),
+            end(
+                &member.facts,
+                &member.row.tenant_column,
+                member.options,
+                enforced,
+            ),
         );
         known.insert(member.facts.oid, member.row.made.foreign_keys.clone());
     }
@@ -384,7 +474,13 @@ fn report_keys(members: &mut [Member], limit: f64) -> Result<()> {
     let (ends, known) = ends(members)?;
     for member in members {
         let mut noted = Plan::default();
-        keys::complete(pg_sys::Oid::from(member.facts.oid), &ends, &known, limit, &mut noted)?;
+        keys::complete(
+            pg_sys::Oid::from(member.facts.oid),
+            &ends,
+            &known,
+            limit,
+            &mut noted,
+        )?;
         member.plan.notes.append(&mut noted.notes);
     }
     Ok(())
@@ -394,9 +490,14 @@ fn report_keys(members: &mut [Member], limit: f64) -> Result<()> {
 fn complete_keys(members: &mut [Member], limit: f64) -> Result<()> {
     let (ends, mut known) = ends(members)?;
     for index in 0..members.len() {
-        let Some(member) = members.get_mut(index) else { continue };
+        let Some(member) = members.get_mut(index) else {
+            continue;
+        };
         let relation = pg_sys::Oid::from(member.facts.oid);
-        let mut plan = Plan { checks_data: member.plan.checks_data, ..Plan::default() };
+        let mut plan = Plan {
+            checks_data: member.plan.checks_data,
+            ..Plan::default()
+        };
         let completion = keys::complete(relation, &ends, &known, limit, &mut plan)?;
         for statement in &plan.now {
             // The other end is another's table perhaps.
@@ -451,7 +552,6 @@ fn read_back_default(member: &mut Member) -> Result<()> {
     if member.row.made.default.is_none() {
         return Ok(());
     }
-    let _path = PinnedSearchPath::new();
     let relation = pg_sys::Oid::from(member.facts.oid);
     if let Some(column) =
         inspect::facts(relation, &member.row.tenant_column)?.and_then(|facts| facts.column)
@@ -493,8 +593,7 @@ pub fn protect_schema(
     // Not bound: say so once, not for the first table that has the column.
     tenant_type()?;
     // SAFETY: a catalog lookup by name.
-    let namespace =
-        unsafe { pg_sys::get_namespace_oid(catalog::c_string(schema).as_ptr(), true) };
+    let namespace = unsafe { pg_sys::get_namespace_oid(catalog::c_string(schema).as_ptr(), true) };
     if namespace == pg_sys::InvalidOid {
         return Err(Error::new(
             Kind::UndefinedSchema,
@@ -502,10 +601,7 @@ pub fn protect_schema(
         )
         .hint("Give the name of a schema, without quotes around it."));
     }
-    let listed = {
-        let _path = PinnedSearchPath::new();
-        inspect::tables_of(schema, &request.column)?
-    };
+    let listed = { inspect::tables_of(schema, &request.column)? };
     let mut outcomes: Vec<Outcome> = Vec::new();
     let skip = |oid: u32, why: &str| Outcome {
         relation: pg_sys::Oid::from(oid),
@@ -523,7 +619,10 @@ pub fn protect_schema(
         } else if table.kind == "f" {
             outcomes.push(skip(table.oid, "it is a foreign table"));
         } else if !table.has_column {
-            outcomes.push(skip(table.oid, &format!("no column {}", render::quoted(&request.column))));
+            outcomes.push(skip(
+                table.oid,
+                &format!("no column {}", render::quoted(&request.column)),
+            ));
         } else if !table.follows_parent {
             outcomes.append(&mut protect(relation, request)?);
             if (number + 1) % 25 == 0 {
@@ -537,11 +636,17 @@ pub fn protect_schema(
 
 /// A key whose parent came later in the same call could not be judged when its child was protected.
 fn refresh_key_reports(outcomes: &mut [Outcome], request: &Request) -> Result<()> {
-    if request.options.is_some_and(|options| options.foreign_keys != ForeignKeys::Report) {
+    if request
+        .options
+        .is_some_and(|options| options.foreign_keys != ForeignKeys::Report)
+    {
         return Ok(());
     }
     let (ends, known) = ends(&[])?;
-    for outcome in outcomes.iter_mut().filter(|outcome| outcome.template.is_some()) {
+    for outcome in outcomes
+        .iter_mut()
+        .filter(|outcome| outcome.template.is_some())
+    {
         let mut noted = Plan::default();
         keys::complete(outcome.relation, &ends, &known, f64::INFINITY, &mut noted)?;
         for note in noted.notes {

@@ -14,7 +14,11 @@ pub fn quoted(name: &str) -> String {
 
 /// Quoted only where Postgres's deparser would; for columns it is asked instead.
 pub fn quoted_list(names: &[String]) -> String {
-    names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")
+    names
+        .iter()
+        .map(|name| quoted(name))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// A table as statements name it.
@@ -51,13 +55,26 @@ pub struct Policy {
 pub fn policies(table: &str, covered: &[Command]) -> Vec<Policy> {
     let mut wanted: Vec<Policy> = Command::EACH
         .into_iter()
-        .map(|command| Policy { name: names::isolation(table, command), permissive: false, command })
+        .map(|command| Policy {
+            name: names::isolation(table, command),
+            permissive: false,
+            command,
+        })
         .collect();
-    let access = |command| Policy { name: names::access(table, command), permissive: true, command };
+    let access = |command| Policy {
+        name: names::access(table, command),
+        permissive: true,
+        command,
+    };
     if covered.is_empty() {
         wanted.push(access(Command::All));
     } else {
-        wanted.extend(Command::EACH.into_iter().filter(|c| !covered.contains(c)).map(access));
+        wanted.extend(
+            Command::EACH
+                .into_iter()
+                .filter(|c| !covered.contains(c))
+                .map(access),
+        );
     }
     wanted
 }
@@ -69,7 +86,11 @@ pub fn create_policy(target: &Target, policy: &Policy, required_call: &str) -> S
         "CREATE POLICY {} ON {} AS {} FOR {} TO PUBLIC",
         quoted(&policy.name),
         target.qualified(),
-        if policy.permissive { "PERMISSIVE" } else { "RESTRICTIVE" },
+        if policy.permissive {
+            "PERMISSIVE"
+        } else {
+            "RESTRICTIVE"
+        },
         policy.command.keyword(),
     );
     if policy.command.has_using() {
@@ -83,7 +104,11 @@ pub fn create_policy(target: &Target, policy: &Policy, required_call: &str) -> S
 
 /// `DROP POLICY`, silent where it is gone.
 pub fn drop_policy(target: &Target, name: &str) -> String {
-    format!("DROP POLICY IF EXISTS {} ON {}", quoted(name), target.qualified())
+    format!(
+        "DROP POLICY IF EXISTS {} ON {}",
+        quoted(name),
+        target.qualified()
+    )
 }
 
 /// The policy that lets nobody pass, for when the functions that the others call are dropped.
@@ -98,18 +123,29 @@ pub fn create_closed_policy(target: &Target) -> String {
 /// `ENABLE` or `DISABLE ROW LEVEL SECURITY`.
 pub fn row_security(target: &Target, enabled: bool) -> String {
     let verb = if enabled { "ENABLE" } else { "DISABLE" };
-    format!("ALTER TABLE {} {verb} ROW LEVEL SECURITY", target.qualified())
+    format!(
+        "ALTER TABLE {} {verb} ROW LEVEL SECURITY",
+        target.qualified()
+    )
 }
 
 /// `FORCE` or `NO FORCE ROW LEVEL SECURITY`.
 pub fn forced_row_security(target: &Target, forced: bool) -> String {
     let verb = if forced { "FORCE" } else { "NO FORCE" };
-    format!("ALTER TABLE {} {verb} ROW LEVEL SECURITY", target.qualified())
+    format!(
+        "ALTER TABLE {} {verb} ROW LEVEL SECURITY",
+        target.qualified()
+    )
 }
 
 /// The leading tenant index.
 pub fn create_index(target: &Target, name: &str) -> String {
-    format!("CREATE INDEX {} ON {} ({})", quoted(name), target.qualified(), quoted(&target.column))
+    format!(
+        "CREATE INDEX {} ON {} ({})",
+        quoted(name),
+        target.qualified(),
+        quoted(&target.column)
+    )
 }
 
 /// The same without blocking writers; not for partitioned tables, which Postgres refuses.
@@ -124,20 +160,33 @@ pub fn create_index_concurrently(target: &Target, name: &str) -> String {
 
 /// `SET NOT NULL`, which scans the table under its strongest lock.
 pub fn set_not_null(target: &Target) -> String {
-    format!("ALTER TABLE {} ALTER COLUMN {} SET NOT NULL", target.qualified(), quoted(&target.column))
+    format!(
+        "ALTER TABLE {} ALTER COLUMN {} SET NOT NULL",
+        target.qualified(),
+        quoted(&target.column)
+    )
 }
 
 /// `DROP NOT NULL`.
 pub fn drop_not_null(target: &Target) -> String {
-    format!("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL", target.qualified(), quoted(&target.column))
+    format!(
+        "ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL",
+        target.qualified(),
+        quoted(&target.column)
+    )
 }
 
 /// The way to NOT NULL that scans without blocking: Postgres takes the validated check as proof.
 pub fn set_not_null_script(target: &Target) -> Vec<String> {
-    let (table, check) = (target.qualified(), quoted(&names::not_null_check(&target.table)));
+    let (table, check) = (
+        target.qualified(),
+        quoted(&names::not_null_check(&target.table)),
+    );
     let column = quoted(&target.column);
     vec![
-        format!("ALTER TABLE {table} ADD CONSTRAINT {check} CHECK ({column} IS NOT NULL) NOT VALID"),
+        format!(
+            "ALTER TABLE {table} ADD CONSTRAINT {check} CHECK ({column} IS NOT NULL) NOT VALID"
+        ),
         format!("ALTER TABLE {table} VALIDATE CONSTRAINT {check}"),
         set_not_null(target),
         format!("ALTER TABLE {table} DROP CONSTRAINT {check}"),
@@ -146,9 +195,15 @@ pub fn set_not_null_script(target: &Target) -> Vec<String> {
 
 /// `SET DEFAULT`, or `DROP DEFAULT` without an expression.
 pub fn set_default(target: &Target, expression: Option<&str>) -> String {
-    let action =
-        expression.map_or_else(|| "DROP DEFAULT".to_owned(), |text| format!("SET DEFAULT {text}"));
-    format!("ALTER TABLE {} ALTER COLUMN {} {action}", target.qualified(), quoted(&target.column))
+    let action = expression.map_or_else(
+        || "DROP DEFAULT".to_owned(),
+        |text| format!("SET DEFAULT {text}"),
+    );
+    format!(
+        "ALTER TABLE {} ALTER COLUMN {} {action}",
+        target.qualified(),
+        quoted(&target.column)
+    )
 }
 
 /// The trigger that keeps a row with its tenant, and its tie to the extension.
@@ -171,7 +226,11 @@ pub fn create_trigger(target: &Target, name: &str, in_partition_tree: bool) -> V
 
 /// `DROP TRIGGER`, silent where it is gone.
 pub fn drop_trigger(target: &Target, name: &str) -> String {
-    format!("DROP TRIGGER IF EXISTS {} ON {}", quoted(name), target.qualified())
+    format!(
+        "DROP TRIGGER IF EXISTS {} ON {}",
+        quoted(name),
+        target.qualified()
+    )
 }
 
 /// `DROP INDEX`, silent where it is gone.
@@ -199,7 +258,11 @@ mod tests {
     use super::*;
 
     fn target() -> Target {
-        Target { schema: "my.app".into(), table: "Weird \"Table\"".into(), column: "tenant_id".into() }
+        Target {
+            schema: "my.app".into(),
+            table: "Weird \"Table\"".into(),
+            column: "tenant_id".into(),
+        }
     }
 
     #[test]
@@ -207,7 +270,17 @@ mod tests {
         let wanted = policies("orders", &[]);
         let text: Vec<String> = wanted
             .iter()
-            .map(|p| create_policy(&Target { schema: "s".into(), table: "orders".into(), column: "t".into() }, p, "f()"))
+            .map(|p| {
+                create_policy(
+                    &Target {
+                        schema: "s".into(),
+                        table: "orders".into(),
+                        column: "t".into(),
+                    },
+                    p,
+                    "f()",
+                )
+            })
             .collect();
         assert_eq!(
             text,
@@ -245,14 +318,24 @@ mod tests {
         ] {
             assert!(sql.contains(table), "{sql}");
         }
-        assert!(set_not_null_script(&target).iter().all(|sql| sql.contains(table)));
+        assert!(
+            set_not_null_script(&target)
+                .iter()
+                .all(|sql| sql.contains(table))
+        );
     }
 
     #[test]
     fn casts_of_the_deparser() {
         assert_eq!(deparsed_predicate("t", "uuid", "uuid", "f()"), "(t = f())");
-        assert_eq!(deparsed_predicate("t", "integer", "bigint", "f()"), "(t = f())");
-        assert_eq!(deparsed_predicate("t", "character varying", "text", "f()"), "((t)::text = f())");
+        assert_eq!(
+            deparsed_predicate("t", "integer", "bigint", "f()"),
+            "(t = f())"
+        );
+        assert_eq!(
+            deparsed_predicate("t", "character varying", "text", "f()"),
+            "((t)::text = f())"
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::spi;
 use crate::catalog::{self, RelationName};
 use crate::error::Result;
-use crate::registry::{ActingRole, PinnedSearchPath, extension_owner};
+use crate::registry::{ActingRole, extension_owner};
 
 /// What protecting a table made, which unprotecting removes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,7 +98,10 @@ impl Row {
     /// The relation that it means today.
     pub fn relation(&self) -> Option<pg_sys::Oid> {
         catalog::registered_relation(
-            &RelationName { schema: self.schema_name.clone(), name: self.table_name.clone() },
+            &RelationName {
+                schema: self.schema_name.clone(),
+                name: self.table_name.clone(),
+            },
             pg_sys::Oid::from(self.relation_oid),
             pg_sys::Oid::from(self.database_oid),
         )
@@ -108,7 +111,6 @@ impl Row {
 /// All registered tables that exist, with the relation that each means, in the order of oids.
 pub fn all() -> Result<Vec<(pg_sys::Oid, Row)>> {
     let rows: Vec<Row> = {
-        let _path = PinnedSearchPath::new();
         let _role = ActingRole::new(extension_owner()?);
         spi::rows(
             "SELECT pg_catalog.jsonb_build_object('schema_name', schema_name, 'table_name', table_name,
@@ -119,8 +121,10 @@ pub fn all() -> Result<Vec<(pg_sys::Oid, Row)>> {
             &[],
         )?
     };
-    let mut found: Vec<(pg_sys::Oid, Row)> =
-        rows.into_iter().filter_map(|row| row.relation().map(|oid| (oid, row))).collect();
+    let mut found: Vec<(pg_sys::Oid, Row)> = rows
+        .into_iter()
+        .filter_map(|row| row.relation().map(|oid| (oid, row)))
+        .collect();
     found.sort_by_key(|(oid, row)| (oid.to_u32(), row.relation_oid != oid.to_u32()));
     found.dedup_by_key(|(oid, _)| oid.to_u32());
     Ok(found)
@@ -128,7 +132,10 @@ pub fn all() -> Result<Vec<(pg_sys::Oid, Row)>> {
 
 /// The registration of one relation.
 pub fn of(relation: pg_sys::Oid) -> Result<Option<Row>> {
-    Ok(all()?.into_iter().find(|(oid, _)| *oid == relation).map(|(_, row)| row))
+    Ok(all()?
+        .into_iter()
+        .find(|(oid, _)| *oid == relation)
+        .map(|(_, row)| row))
 }
 
 /// Writes `row`; `previous` is what stood there before, under whatever name.
@@ -136,7 +143,6 @@ pub fn save(row: &Row, previous: Option<&Row>) -> Result<()> {
     if previous == Some(row) {
         return Ok(());
     }
-    let _path = PinnedSearchPath::new();
     // SAFETY: reads who is asking, before another role acts.
     let caller = catalog::role_name(unsafe { pg_sys::GetUserId() });
     let _role = ActingRole::new(extension_owner()?);
@@ -185,7 +191,6 @@ pub fn save(row: &Row, previous: Option<&Row>) -> Result<()> {
 
 /// Forgets a table.
 pub fn delete(row: &Row) -> Result<()> {
-    let _path = PinnedSearchPath::new();
     let _role = ActingRole::new(extension_owner()?);
     delete_row(row)
 }
@@ -193,7 +198,10 @@ pub fn delete(row: &Row) -> Result<()> {
 fn delete_row(row: &Row) -> Result<()> {
     spi::execute(
         "DELETE FROM tenancy.protection WHERE schema_name = $1 AND table_name = $2",
-        &[row.schema_name.as_str().into(), row.table_name.as_str().into()],
+        &[
+            row.schema_name.as_str().into(),
+            row.table_name.as_str().into(),
+        ],
     )
 }
 

@@ -13,7 +13,7 @@ use super::spi;
 use super::store::{self, Made, MadeKey, Row};
 use crate::catalog;
 use crate::error::{Error, Kind, Result};
-use crate::registry::{PinnedSearchPath, require_administrator};
+use crate::registry::require_administrator;
 
 /// Unprotects a table and what was protected because of it.
 pub fn unprotect(relation: pg_sys::Oid, missing_ok: bool) -> Result<bool> {
@@ -22,13 +22,17 @@ pub fn unprotect(relation: pg_sys::Oid, missing_ok: bool) -> Result<bool> {
         if missing_ok {
             return Ok(false);
         }
-        let name = catalog::relation_name(relation).map(|n| n.to_string()).unwrap_or_default();
-        return Err(Error::new(Kind::UndefinedObject, format!("table {name} is not protected"))
-            .hint("See tenancy.protected_tables, or give missing_ok => true."));
+        let name = catalog::relation_name(relation)
+            .map(|n| n.to_string())
+            .unwrap_or_default();
+        return Err(Error::new(
+            Kind::UndefinedObject,
+            format!("table {name} is not protected"),
+        )
+        .hint("See tenancy.protected_tables, or give missing_ok => true."));
     };
     require_administrator(relation)?;
     let (descendants, parents) = {
-        let _path = PinnedSearchPath::new();
         inspect::facts(relation, &row.tenant_column)?
             .map(|facts| (facts.descendants, facts.parents))
             .unwrap_or_default()
@@ -38,7 +42,10 @@ pub fn unprotect(relation: pg_sys::Oid, missing_ok: bool) -> Result<bool> {
             if let Some(above) = store::of(pg_sys::Oid::from(parent))? {
                 return Err(Error::new(
                     Kind::ObjectNotInPrerequisiteState,
-                    format!("table {} is protected because its parent is", quoted(&row.table_name)),
+                    format!(
+                        "table {} is protected because its parent is",
+                        quoted(&row.table_name)
+                    ),
                 )
                 .hint(format!(
                     "Unprotect {}.{}, or detach the table from it first.",
@@ -65,10 +72,8 @@ pub fn unprotect(relation: pg_sys::Oid, missing_ok: bool) -> Result<bool> {
 pub fn undo(relation: pg_sys::Oid, row: &Row) -> Result<()> {
     apply::lock(relation, pg_sys::AccessExclusiveLock);
     let facts = {
-        let _path = PinnedSearchPath::new();
-        inspect::facts(relation, &row.tenant_column)?.ok_or_else(|| {
-            Error::new(Kind::UndefinedTable, "the table does not exist any more")
-        })?
+        inspect::facts(relation, &row.tenant_column)?
+            .ok_or_else(|| Error::new(Kind::UndefinedTable, "the table does not exist any more"))?
     };
     let target = Target {
         schema: facts.schema.clone(),
@@ -87,14 +92,19 @@ pub fn undo(relation: pg_sys::Oid, row: &Row) -> Result<()> {
     let mut plan = Plan::default();
     plan::restore_default(&facts, &target, &mut made, &mut found, &mut plan);
     if let Some(index) = &made.index {
-        plan.now.push(Statement::owner(facts.oid, render::drop_index(&facts.schema, index)));
+        plan.now.push(Statement::owner(
+            facts.oid,
+            render::drop_index(&facts.schema, index),
+        ));
     }
     let now_not_null = facts.column.as_ref().is_some_and(|column| column.not_null);
     if made.not_null && now_not_null {
-        plan.now.push(Statement::owner(facts.oid, render::drop_not_null(&target)));
+        plan.now
+            .push(Statement::owner(facts.oid, render::drop_not_null(&target)));
     } else if found.not_null && facts.column.is_some() && !now_not_null {
         // Taking it from a parent took it from here as well.
-        plan.now.push(Statement::owner(facts.oid, render::set_not_null(&target)));
+        plan.now
+            .push(Statement::owner(facts.oid, render::set_not_null(&target)));
     }
     apply::run(&plan)?;
     store::delete(row)
@@ -107,12 +117,15 @@ fn drop_keys(relation: pg_sys::Oid, made: &Made) -> Result<()> {
         drop_unused_unique(key)?;
     }
     // Keys of other tables that point here through a unique key made for them.
-    let Some(here) = catalog::relation_name(relation) else { return Ok(()) };
+    let Some(here) = catalog::relation_name(relation) else {
+        return Ok(());
+    };
     for (child, row) in store::all()? {
         if child == relation {
             continue;
         }
-        let pointing = |key: &MadeKey| key.parent_schema == here.schema && key.parent_table == here.name;
+        let pointing =
+            |key: &MadeKey| key.parent_schema == here.schema && key.parent_table == here.name;
         if !row.made.foreign_keys.iter().any(pointing) {
             continue;
         }
@@ -132,7 +145,9 @@ fn drop_keys(relation: pg_sys::Oid, made: &Made) -> Result<()> {
 
 fn drop_key(child: pg_sys::Oid, key: &MadeKey) -> Result<()> {
     drop_constraint(child, &key.name)?;
-    let Some(table) = catalog::relation_name(child) else { return Ok(()) };
+    let Some(table) = catalog::relation_name(child) else {
+        return Ok(());
+    };
     if key.replaced && !has_constraint(child, &key.original)? {
         let sql = format!(
             "ALTER TABLE {}.{} ADD CONSTRAINT {} {}",
@@ -141,14 +156,19 @@ fn drop_key(child: pg_sys::Oid, key: &MadeKey) -> Result<()> {
             quoted(&key.original),
             key.original_definition
         );
-        apply::run(&Plan { now: vec![Statement::owner(child.to_u32(), sql)], ..Plan::default() })?;
+        apply::run(&Plan {
+            now: vec![Statement::owner(child.to_u32(), sql)],
+            ..Plan::default()
+        })?;
     }
     Ok(())
 }
 
 /// Drops the parent's unique key that was made for `key`, when no other key needs it.
 fn drop_unused_unique(key: &MadeKey) -> Result<()> {
-    let Some(name) = &key.unique_key else { return Ok(()) };
+    let Some(name) = &key.unique_key else {
+        return Ok(());
+    };
     let Some(parent) = catalog::relation_oid(&key.parent_schema, &key.parent_table) else {
         return Ok(());
     };
@@ -183,7 +203,9 @@ fn has_constraint(table: pg_sys::Oid, name: &str) -> Result<bool> {
 }
 
 fn drop_constraint(table: pg_sys::Oid, name: &str) -> Result<()> {
-    let Some(relation) = catalog::relation_name(table) else { return Ok(()) };
+    let Some(relation) = catalog::relation_name(table) else {
+        return Ok(());
+    };
     let sql = format!(
         "ALTER TABLE {}.{} DROP CONSTRAINT IF EXISTS {}",
         quoted(&relation.schema),
@@ -192,16 +214,20 @@ fn drop_constraint(table: pg_sys::Oid, name: &str) -> Result<()> {
     );
     // IF EXISTS would raise a NOTICE about what was never run from a script.
     if has_constraint(table, name)? {
-        apply::run(&Plan { now: vec![Statement::owner(table.to_u32(), sql)], ..Plan::default() })?;
+        apply::run(&Plan {
+            now: vec![Statement::owner(table.to_u32(), sql)],
+            ..Plan::default()
+        })?;
     }
     Ok(())
 }
 
 /// The keys that were made, as the statements that make them, for `policy_sql`.
 pub fn made_keys_as_statements(row: &Row) -> Result<Vec<String>> {
-    let Some(relation) = row.relation() else { return Ok(Vec::new()) };
+    let Some(relation) = row.relation() else {
+        return Ok(Vec::new());
+    };
     let constraint = |table: pg_sys::Oid, name: &str| -> Result<Option<String>> {
-        let _path = PinnedSearchPath::new();
         spi::row(
             "SELECT pg_catalog.to_json(pg_catalog.pg_get_constraintdef(oid))::pg_catalog.text
              FROM pg_catalog.pg_constraint WHERE conrelid = $1 AND conname = $2",
