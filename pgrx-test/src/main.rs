@@ -1,10 +1,11 @@
 //! Command line of the harness; everything it does is in the library.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use pgrx_test::{bench, demo, install, matrix, provision};
+use pgrx_test::{bench, demo, install, matrix, provision, run_dir};
 
 #[derive(Parser)]
 #[command(
@@ -28,6 +29,11 @@ enum Command {
     Provision {
         #[arg(required = true)]
         versions: Vec<u32>,
+    },
+    /// Stop what `--keep` has left running and delete it
+    Stop {
+        /// The folder of the run
+        run: PathBuf,
     },
     /// Run cargo on the extension with the compiler and the headers that it needs, as in
     /// `cargo 17 clippy -p pg_tenancy --no-default-features --features pg17`
@@ -60,6 +66,7 @@ fn run(command: Command) -> Result<bool> {
                 println!("{}", provision::server(version)?.pg_config().display());
             }
         }
+        Command::Stop { run } => run_dir::stop_kept(&run)?,
         Command::Cargo { version, arguments } => {
             let mut cargo = install::extension_cargo(&provision::server(version)?)?;
             return Ok(cargo.args(arguments).status()?.success());

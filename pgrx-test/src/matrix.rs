@@ -210,6 +210,13 @@ fn run_version(
     let filter = args.filter.as_deref();
     let scratch = run.join(format!("{who}-scratch"));
     std::fs::create_dir_all(&scratch)?;
+    let mut environment = client::environment(run, preloaded.server(), plain.server())?;
+    if args.full {
+        environment.push((FULL_ENV, "1".to_owned()));
+    }
+    if args.keep {
+        explain_kept(&who, run, &environment);
+    }
 
     if args.wants(Tier::Client) {
         let built = executables.get_or_init(|| {
@@ -218,18 +225,8 @@ fn run_version(
         });
         let executables = built.as_ref().map_err(|error| anyhow!("{error}"))?;
         step(&who, "running client tests");
-        let mut environment = client::environment(run, preloaded.server(), plain.server())?;
-        if args.full {
-            environment.push((FULL_ENV, "1".to_owned()));
-        }
         let outcome = client::run(executables, filter, &environment, &scratch, args.limit());
         record(&who, Tier::Client, tiers, outcome);
-        if args.keep {
-            println!("# {who}");
-            for (name, value) in &environment {
-                println!("export {name}='{value}'");
-            }
-        }
     }
     for (tier, kind) in [
         (Tier::Regress, golden::REGRESS),
@@ -253,6 +250,18 @@ fn run_version(
         plain.stop(Shutdown::Fast)?;
     }
     Ok(())
+}
+
+/// How to go on with clusters that stay.
+fn explain_kept(who: &str, run: &Path, environment: &[(&str, String)]) {
+    println!("# {who} keeps running. For `cargo test --package pgrx-test`:");
+    for (name, value) in environment {
+        println!("export {name}='{value}'");
+    }
+    println!(
+        "# To stop: cargo run --package pgrx-test -- stop {}",
+        run.display()
+    );
 }
 
 /// A private copy of a version's tree with the extension as it is now.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -75,6 +75,17 @@ impl Drop for RunDir {
                 .retain(|p| *p != self.path);
         }
     }
+}
+
+/// Stops what runs in the folder of a kept run, and deletes it.
+pub fn stop_kept(path: &Path) -> Result<()> {
+    ensure!(
+        path.parent() == Some(&paths::runs()?) && path.join(KEEP_FILE).exists(),
+        "{} is not the folder of a run that was kept",
+        path.display()
+    );
+    remove(path);
+    Ok(())
 }
 
 /// From here on Ctrl-C, SIGTERM and SIGHUP stop the servers of this process before it ends.

@@ -4,6 +4,7 @@
 //! failure by itself, whatever it printed before, and an ignored test is one too.
 
 use std::fs::File;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
@@ -72,14 +73,17 @@ pub fn run(
 ) -> Result<Outcome> {
     let place = |kind: &str| scratch.join(format!("{}.{kind}", executable.name));
     let (out, err) = (place("out"), place("err"));
-    let mut child = Command::new(&executable.path)
+    let mut command = Command::new(&executable.path);
+    command
         .args(arguments)
         // Which assertion failed is in the message; a report of many failures has to stay legible.
         .env("RUST_BACKTRACE", "0")
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(File::create(&out)?)
-        .stderr(File::create(&err)?)
+        .stderr(File::create(&err)?);
+    die_with_us(&mut command);
+    let mut child = command
         .spawn()
         .with_context(|| format!("cannot run {}", executable.path.display()))?;
     let status = wait(&mut child, limit)?;
@@ -96,6 +100,20 @@ pub fn run(
         });
     }
     Ok(outcome)
+}
+
+/// Has the kernel kill the process when this thread ends, which waits for it: tests that outlive
+/// an interrupted run would start servers that nobody stops.
+fn die_with_us(command: &mut Command) {
+    // SAFETY: runs between fork and exec, where only async-signal-safe calls are allowed; prctl
+    // is a plain system call and nothing is allocated.
+    unsafe {
+        command.pre_exec(|| {
+            Ok(nix::sys::prctl::set_pdeathsig(
+                nix::sys::signal::Signal::SIGKILL,
+            )?)
+        });
+    }
 }
 
 /// None when the limit was exceeded and the process had to be killed.
