@@ -99,7 +99,7 @@ SELECT pg_catalog.jsonb_build_object(
   'definition', pg_catalog.pg_get_constraintdef(con.oid))::pg_catalog.text
 FROM pg_catalog.pg_constraint con
 WHERE con.contype = 'f' AND con.conparentid = 0 AND (con.conrelid = $1 OR con.confrelid = $1)
-ORDER BY con.conrelid, con.conname";
+ORDER BY con.conrelid, con.conname COLLATE \"C\"";
 
 /// The keys from and to a table, partitions' copies left out.
 pub fn of(relation: pg_sys::Oid) -> Result<Vec<Key>> {
@@ -107,20 +107,23 @@ pub fn of(relation: pg_sys::Oid) -> Result<Vec<Key>> {
 }
 
 /// Whether some unique index of the parent is exactly over those columns, as a key needs it.
-fn has_unique(parent: u32, columns: &[String]) -> Result<bool> {
+fn has_unique(parent: u32, columns: &[String], ignored: &[String]) -> Result<bool> {
     let mut sorted = columns.to_vec();
     sorted.sort();
-    let found: Vec<Vec<String>> = spi::rows(
-        "SELECT (SELECT pg_catalog.jsonb_agg(a.attname ORDER BY a.attname COLLATE \"C\")
+    let found: Vec<(String, Vec<String>)> = spi::rows(
+        "SELECT pg_catalog.jsonb_build_array(ic.relname, (
+             SELECT pg_catalog.jsonb_agg(a.attname ORDER BY a.attname COLLATE \"C\")
              FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) AS k(place)
              JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k.place]
-           )::pg_catalog.text
-         FROM pg_catalog.pg_index i
+           ))::pg_catalog.text
+         FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid
          WHERE i.indrelid = $1 AND i.indisunique AND i.indimmediate AND i.indisvalid
            AND i.indpred IS NULL AND i.indexprs IS NULL",
         &[pg_sys::Oid::from(parent).into()],
     )?;
-    Ok(found.contains(&sorted))
+    Ok(found
+        .iter()
+        .any(|(name, columns)| *columns == sorted && !ignored.contains(name)))
 }
 
 /// Columns by which a partitioned parent is divided; a unique key must hold them all.
@@ -199,6 +202,41 @@ pub fn must_stay(key: &Key) -> bool {
     matches!(key.on_update.as_str(), "n" | "d") || (key.match_type == "f" && key.columns.len() > 1)
 }
 
+/// The keys as they would be without those that were made: a plan that is printed starts from there.
+fn without_made(
+    all: Vec<Key>,
+    ends: &BTreeMap<u32, End>,
+    known: &BTreeMap<u32, Vec<MadeKey>>,
+) -> Vec<Key> {
+    let names: Vec<(u32, String)> = all
+        .iter()
+        .map(|key| (key.child, key.name.clone()))
+        .collect();
+    let mut kept: Vec<Key> = all
+        .into_iter()
+        .filter_map(|mut key| {
+            let made = known
+                .get(&key.child)
+                .and_then(|keys| keys.iter().find(|made| made.name == key.name));
+            let Some(made) = made else { return Some(key) };
+            if names.contains(&(key.child, made.original.clone())) {
+                return None;
+            }
+            let tenants = (ends.get(&key.child)?, ends.get(&key.parent)?);
+            let link: Vec<(String, String)> = pairs(&key)
+                .filter(|(from, to)| **from != tenants.0.column || **to != tenants.1.column)
+                .map(|(from, to)| (from.clone(), to.clone()))
+                .collect();
+            (key.columns, key.parent_columns) = link.into_iter().unzip();
+            key.name = made.original.clone();
+            key.definition = made.original_definition.clone();
+            Some(key)
+        })
+        .collect();
+    kept.sort_by(|a, b| (a.child, &a.name).cmp(&(b.child, &b.name)));
+    kept
+}
+
 /// What completing the keys of one table asks for.
 pub struct Completion {
     /// Keys made, on the child's registration.
@@ -223,7 +261,19 @@ pub fn complete(
         replaced: Vec::new(),
         unique_keys: Vec::new(),
     };
-    let all = of(relation)?;
+    let mut all = of(relation)?;
+    if !plan.checks_data {
+        all = without_made(all, ends, known);
+    }
+    let made_unique: Vec<String> = if plan.checks_data {
+        Vec::new()
+    } else {
+        known
+            .values()
+            .flatten()
+            .filter_map(|made| made.unique_key.clone())
+            .collect()
+    };
     for key in &all {
         let (Some(child), Some(parent)) = (ends.get(&key.child), ends.get(&key.parent)) else {
             continue;
@@ -268,17 +318,28 @@ pub fn complete(
             ));
             continue;
         }
-        add(key, child, parent, wanted, limit, plan, &mut completion)?;
+        add(
+            key,
+            child,
+            parent,
+            wanted,
+            limit,
+            &made_unique,
+            plan,
+            &mut completion,
+        )?;
     }
     Ok(completion)
 }
 
+#[expect(clippy::too_many_arguments, reason = "one key and all it touches")]
 fn add(
     key: &Key,
     child: &End,
     parent: &End,
     wanted: ForeignKeys,
     limit: f64,
+    ignored: &[String],
     plan: &mut Plan,
     completion: &mut Completion,
 ) -> Result<()> {
@@ -301,7 +362,7 @@ fn add(
     let child_is_large = child.estimated_rows > limit;
     let mut made_unique = None;
     let mut wait_for_unique = false;
-    if !has_unique(key.parent, &unique_columns)?
+    if !has_unique(key.parent, &unique_columns, ignored)?
         && !completion
             .unique_keys
             .iter()

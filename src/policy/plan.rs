@@ -207,7 +207,12 @@ pub fn ground(wish: &Wish<'_>, made: &mut Made, found: &mut Found, plan: &mut Pl
         restore_default(facts, &target, made, found, plan);
     }
 
-    if facts.leading_indexes.is_empty() && !facts.is_partition_of_protected(wish.follows_parent) {
+    // A unique key that was made for another table's foreign key goes when that key does.
+    let leads = facts
+        .leading_indexes
+        .iter()
+        .any(|index| !made.unique_keys.contains(index));
+    if !leads && !facts.is_partition_of_protected(wish.follows_parent) {
         let mut name = names::index(&facts.name);
         if made.index.as_ref() != Some(&name) && super::inspect::name_is_taken(&facts.schema, &name)
         {
@@ -603,8 +608,9 @@ impl Facts {
         self.policies
             .retain(|policy| !made.policies.contains(&policy.name));
         self.triggers.retain(|trigger| !trigger.ours);
-        self.leading_indexes
-            .retain(|index| made.index.as_ref() != Some(index));
+        self.leading_indexes.retain(|index| {
+            made.index.as_ref() != Some(index) && !made.unique_keys.contains(index)
+        });
         if let Some(column) = &mut self.column {
             column.not_null = column.not_null && !made.not_null;
             if made.default.is_some() && made.default == column.default {

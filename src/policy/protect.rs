@@ -112,20 +112,22 @@ pub fn policy_sql(relation: pg_sys::Oid, request: &Request) -> Result<String> {
     let schema = inspect::extension_schema()?;
     let limit = gucs::inline_ddl_rows() as f64;
     let mut members = gather(relation, request, tenant, false)?;
-    let mut made_keys = Vec::new();
     for member in &mut members {
-        made_keys.extend(unprotect::made_keys_as_statements(&member.row)?);
         member.facts = member
             .facts
             .clone()
             .pristine(&member.row.made, &member.row.found);
         // The index keeps its name; it is there, under that name, only in this database.
         let Made {
-            index, by_parent, ..
+            index,
+            by_parent,
+            foreign_keys,
+            ..
         } = std::mem::take(&mut member.row.made);
         member.row.made = Made {
             index,
             by_parent,
+            foreign_keys,
             ..Made::default()
         };
         member.row.found = Found::default();
@@ -141,7 +143,6 @@ pub fn policy_sql(relation: pg_sys::Oid, request: &Request) -> Result<String> {
         statements.extend(member.plan.now.drain(..).map(|statement| statement.sql));
         statements.append(&mut member.plan.script);
     }
-    statements.append(&mut made_keys);
     for member in &mut members {
         plan_gate(member, request, tenant, &schema, limit)?;
         statements.extend(member.plan.now.drain(..).map(|statement| statement.sql));
