@@ -34,6 +34,9 @@ pub struct Args {
     /// Run only this tier; may be repeated
     #[arg(long = "tier", value_name = "NAME")]
     tiers: Vec<Tier>,
+    /// Build and run only this file of `pgrx-test/tests`; may be repeated
+    #[arg(long = "test", value_name = "FILE")]
+    files: Vec<String>,
     /// Leave the clusters running and print how to run tests against them
     #[arg(long)]
     keep: bool,
@@ -49,7 +52,11 @@ impl Args {
     }
 
     fn wants(&self, tier: Tier) -> bool {
-        self.tiers.is_empty() || self.tiers.contains(&tier)
+        match (self.tiers.is_empty(), self.files.is_empty()) {
+            (true, true) => true,
+            (true, false) => tier == Tier::Client,
+            (false, _) => self.tiers.contains(&tier),
+        }
     }
 
     /// How long one test executable may take before it counts as hanging.
@@ -221,7 +228,7 @@ fn run_version(
     if args.wants(Tier::Client) {
         let built = executables.get_or_init(|| {
             step("client", "building the client tests");
-            client::build().map_err(|error| format!("{error:#}"))
+            client::build(&args.files).map_err(|error| format!("{error:#}"))
         });
         let executables = built.as_ref().map_err(|error| anyhow!("{error}"))?;
         step(&who, "running client tests");

@@ -18,12 +18,24 @@ use crate::run_dir::RUN_DIR_ENV;
 /// Tests wait for servers more than they compute, so a few at a time is right for few cores.
 const THREADS: usize = 4;
 
-/// Builds the tests with the compiler and target folder of the harness itself.
-pub fn build() -> Result<Vec<Executable>> {
+/// Builds test files, all of them if none is named, with the compiler and target folder of the
+/// harness itself.
+pub fn build(files: &[String]) -> Result<Vec<Executable>> {
     let mut cargo = Command::new("cargo");
     cargo.current_dir(paths::workspace());
-    cargo.args(["test", "--package", "pgrx-test", "--test", "*"]);
-    cargo.args(["--no-run", libtest::MESSAGES]);
+    cargo.args([
+        "test",
+        "--package",
+        "pgrx-test",
+        "--no-run",
+        libtest::MESSAGES,
+    ]);
+    if files.is_empty() {
+        cargo.args(["--test", "*"]);
+    }
+    for file in files {
+        cargo.args(["--test", file]);
+    }
     libtest::build(&mut cargo)
 }
 
