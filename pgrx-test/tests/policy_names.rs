@@ -1,0 +1,170 @@
+//! Names that need quoting, shortening or another schema.
+
+mod policy_support;
+
+use pgrx_test::fixture::{ClientExt, quote_ident, quote_literal};
+use policy_support::{A, B, Stage};
+
+#[test]
+fn awkward_names_are_protected_and_restored() {
+    let stage = Stage::new();
+    let long = "t".repeat(63);
+    let longer = format!("{}x", "t".repeat(62));
+    let umlauts = "ü".repeat(31);
+    stage.superuser().ok(&format!(
+        "CREATE SCHEMA \"my.app\" AUTHORIZATION {0}; CREATE SCHEMA \"Mixed Case\" AUTHORIZATION {0};
+         GRANT USAGE ON SCHEMA \"my.app\", \"Mixed Case\" TO {1};",
+        stage.owner, stage.app
+    ));
+    let mut owner = stage.owner();
+    let tables: Vec<(&str, &str)> = vec![
+        ("app", "Weird Table"),
+        ("app", "select"),
+        ("app", "a.b"),
+        ("app", "semi;colon--"),
+        ("app", "quo\"te"),
+        ("app", "apo'strophe"),
+        ("app", "back\\slash"),
+        ("app", &long),
+        ("app", &longer),
+        ("app", &umlauts),
+        ("my.app", "Weird \"Table\""),
+        ("my.app", &long),
+        ("Mixed Case", "Items"),
+    ];
+    for (schema, table) in &tables {
+        let name = format!("{}.{}", quote_ident(schema), quote_ident(table));
+        owner.ok(&format!(
+            "CREATE TABLE {name} (id int PRIMARY KEY, \"Tenant \"\"Id\" uuid, up int REFERENCES {name});
+             INSERT INTO {name} VALUES (1, '{A}'), (2, '{B}')"
+        ));
+    }
+    let dump = || {
+        policy_support::dump(
+            &stage.database,
+            &["--schema-only", "--exclude-schema=tenancy"],
+        )
+    };
+    let before = dump();
+    for (schema, table) in &tables {
+        let name = format!("{}.{}", quote_ident(schema), quote_ident(table));
+        let call = format!(
+            "SELECT result FROM tenancy.protect_table({}, tenant_column => 'Tenant \"Id', mode => 'enforce', options => '{{\"set_default\": true, \"foreign_keys\": \"replace\"}}')",
+            quote_literal(&name)
+        );
+        assert_eq!(owner.text(&call).as_deref(), Some("enforced"), "{name}");
+        assert_eq!(
+            owner.text(&call).as_deref(),
+            Some("enforced (unchanged)"),
+            "{name}"
+        );
+        let mut a = stage.tenant(A);
+        assert_eq!(a.int(&format!("SELECT count(*) FROM {name}")), 1, "{name}");
+        assert_eq!(
+            a.rows(&format!("DELETE FROM {name} WHERE id = 2 RETURNING 1"))
+                .len(),
+            0,
+            "{name}"
+        );
+    }
+    let policies = "SELECT count(*) FROM pg_policy";
+    assert_eq!(owner.int(policies), 5 * tables.len() as i64);
+    let sql = "SELECT count(*) FROM tenancy.protected_tables WHERE agrees";
+    assert_eq!(stage.nobody().int(sql), tables.len() as i64);
+    owner.ok("SELECT tenancy.set_mode('permissive'); SELECT tenancy.set_mode('enforce')");
+    assert_eq!(owner.int(policies), 5 * tables.len() as i64);
+    for (schema, table) in &tables {
+        let name = format!("{}.{}", quote_ident(schema), quote_ident(table));
+        owner.ok(&format!(
+            "SELECT tenancy.unprotect_table({})",
+            quote_literal(&name)
+        ));
+    }
+    assert_eq!(dump(), before);
+}
+
+#[test]
+fn the_names_of_the_contract() {
+    let stage = Stage::new();
+    stage.items();
+    stage.protect("app.items", "{}");
+    let names = "SELECT string_agg(polname || ':' || polpermissive || polcmd::text, ' ' ORDER BY polname) FROM pg_policy";
+    assert_eq!(
+        stage.superuser().text(names).as_deref(),
+        Some(
+            "items_tenant_access:true* items_tenant_isolation_delete:falsed items_tenant_isolation_insert:falsea \
+             items_tenant_isolation_select:falser items_tenant_isolation_update:falsew"
+        )
+    );
+}
+
+#[test]
+fn the_search_path_changes_nothing() {
+    let stage = Stage::new();
+    stage.items();
+    stage.owner().ok(
+        "CREATE FUNCTION app.equal(name, text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'caught'; END $$;
+         CREATE OPERATOR app.= (LEFTARG = name, RIGHTARG = text, FUNCTION = app.equal);
+         CREATE FUNCTION app.count(\"any\") RETURNS bigint LANGUAGE internal AS 'int8inc_any';
+         CREATE TABLE app.pg_policy (a int); CREATE TABLE app.protection (a int)"
+            .replace("CREATE FUNCTION app.count(\"any\") RETURNS bigint LANGUAGE internal AS 'int8inc_any';", "")
+            .as_str(),
+    );
+    let mut owner = stage.owner();
+    owner.ok("SET search_path = app, pg_catalog");
+    assert_eq!(
+        policy_support::protect(&mut owner, "items", "{}"),
+        "enforced"
+    );
+    assert_eq!(
+        policy_support::protect(&mut owner, "items", "{}"),
+        "enforced (unchanged)"
+    );
+    owner.ok("SELECT tenancy.unprotect_table('items')");
+}
+
+#[test]
+fn a_renamed_table_stays_protected_and_converges() {
+    let stage = Stage::new();
+    stage.items();
+    let before = stage.dump();
+    stage.protect("app.items", r#"{"set_default": true}"#);
+    stage.owner().ok("ALTER TABLE app.items RENAME TO things");
+    assert_eq!(stage.tenant(B).int("SELECT count(*) FROM app.things"), 1);
+    let sql = "SELECT relation::text FROM tenancy.protected_tables";
+    assert_eq!(stage.owner().text(sql).as_deref(), Some("app.things"));
+    assert_eq!(
+        stage.protect("app.things", r#"{"set_default": true}"#),
+        "enforced"
+    );
+    let names = "SELECT count(*) FROM pg_policy WHERE polname LIKE 'things_tenant_%'";
+    assert_eq!(stage.superuser().int(names), 5);
+    stage
+        .owner()
+        .ok("ALTER TABLE app.things RENAME TO items; SELECT tenancy.unprotect_table('app.items')");
+    assert_eq!(stage.dump(), before);
+}
+
+#[test]
+fn a_table_made_anew_under_the_name_is_not_taken_for_the_old_one() {
+    let stage = Stage::new();
+    stage.items();
+    stage.protect("app.items", "{}");
+    stage.owner().ok("DROP TABLE app.items");
+    assert_eq!(
+        stage
+            .nobody()
+            .int("SELECT count(*) FROM tenancy.protected_tables"),
+        0
+    );
+    stage.items();
+    let sql = "SELECT agrees::text FROM tenancy.protected_tables";
+    assert_eq!(
+        stage.nobody().text(sql).as_deref(),
+        Some("false"),
+        "registered by name, not isolated"
+    );
+    stage.protect("app.items", "{}");
+    assert_eq!(stage.nobody().text(sql).as_deref(), Some("true"));
+    assert_eq!(stage.tenant(B).int("SELECT count(*) FROM app.items"), 1);
+}
