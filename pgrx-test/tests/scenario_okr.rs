@@ -69,7 +69,11 @@ fn users_see_their_organisation_only_in_all_seven_tables() {
     for (user, organisation) in [("user-a-1", "a"), ("user-b-2", "b"), ("user-c-20", "c")] {
         let mut client = okr.session_of(user);
         for table in TABLES {
-            assert_eq!(organisations(&mut client, table), organisation, "{user} in {table}");
+            assert_eq!(
+                organisations(&mut client, table),
+                organisation,
+                "{user} in {table}"
+            );
         }
     }
 }
@@ -80,7 +84,10 @@ fn no_command_reaches_another_organisation() {
     for table in TABLES {
         let mut client = okr.session_of("user-b-1");
         let foreign = "tenant_id = md5('org-a')::uuid";
-        assert_eq!(client.int(&format!("SELECT count(*) FROM {table} WHERE {foreign}")), 0);
+        assert_eq!(
+            client.int(&format!("SELECT count(*) FROM {table} WHERE {foreign}")),
+            0
+        );
         for statement in [
             format!("UPDATE {table} SET updated_at = now() WHERE {foreign}"),
             format!("DELETE FROM {table} WHERE {foreign}"),
@@ -92,7 +99,9 @@ fn no_command_reaches_another_organisation() {
         let mut owner = okr.database.superuser();
         client.ok("COMMIT");
         assert_eq!(
-            owner.int(&format!("SELECT count(*) FROM {table} WHERE {foreign} AND updated_at = created_at")),
+            owner.int(&format!(
+                "SELECT count(*) FROM {table} WHERE {foreign} AND updated_at = created_at"
+            )),
             owner.int(&format!("SELECT count(*) FROM {table} WHERE {foreign}")),
             "{table}"
         );
@@ -103,14 +112,22 @@ fn no_command_reaches_another_organisation() {
 fn rows_cannot_be_planted_in_or_moved_to_another_organisation() {
     let okr = Okr::new();
     let insert = "INSERT INTO objectives (tenant_id, title, department) VALUES (md5('org-a')::uuid, 'x', 'Sales')";
-    expect_error(&okr.session_of("user-b-1").error(insert), "42501", "row-level security");
+    expect_error(
+        &okr.session_of("user-b-1").error(insert),
+        "42501",
+        "row-level security",
+    );
     for table in TABLES.into_iter().filter(|table| *table != "profiles") {
-        let error = okr
-            .session_of("user-b-1")
-            .error(&format!("UPDATE {table} SET tenant_id = md5('org-a')::uuid"));
-        assert!(["42501", "23514"].contains(&error.code().code()), "{table}: {error:?}");
+        let error = okr.session_of("user-b-1").error(&format!(
+            "UPDATE {table} SET tenant_id = md5('org-a')::uuid"
+        ));
+        assert!(
+            ["42501", "23514"].contains(&error.code().code()),
+            "{table}: {error:?}"
+        );
     }
-    okr.session_of("user-b-1").ok(&insert.replace("org-a", "org-b"));
+    okr.session_of("user-b-1")
+        .ok(&insert.replace("org-a", "org-b"));
 }
 
 #[test]
@@ -119,16 +136,20 @@ fn an_invited_user_sees_the_organisation_from_the_next_statement_on() {
     let mut guest = okr.session_of("guest-c");
     let count = guest.prepare("SELECT count(*) FROM objectives").unwrap();
     expect_error(
-        guest.query_one(&count, &[]).unwrap_err().as_db_error().unwrap(),
+        guest
+            .query_one(&count, &[])
+            .unwrap_err()
+            .as_db_error()
+            .unwrap(),
         "42501",
         "no active membership",
     );
     guest.ok("ROLLBACK; BEGIN; SET LOCAL app.current_user_id = 'guest-c'; SAVEPOINT s");
     assert!(guest.query_one(&count, &[]).is_err());
     guest.ok("ROLLBACK TO s");
-    okr.database.superuser().ok(
-        "UPDATE neon_auth.users_sync SET tenant_id = md5('org-a')::uuid WHERE id = 'guest-c'",
-    );
+    okr.database
+        .superuser()
+        .ok("UPDATE neon_auth.users_sync SET tenant_id = md5('org-a')::uuid WHERE id = 'guest-c'");
     assert_eq!(guest.query_one(&count, &[]).unwrap().get::<_, i64>(0), 100);
 }
 
@@ -185,10 +206,19 @@ fn the_audit_passes_with_the_application_role() {
         0
     );
     let mut client = okr.session_of("user-a-1");
-    assert_eq!(client.text("SELECT current_tenant_id() = md5('org-a')::uuid").as_deref(), Some("t"));
+    assert_eq!(
+        client
+            .text("SELECT current_tenant_id() = md5('org-a')::uuid")
+            .as_deref(),
+        Some("t")
+    );
     for privilege in ["TRUNCATE", "REFERENCES", "TRIGGER"] {
         assert_eq!(
-            client.text(&format!("SELECT has_table_privilege('objectives', '{privilege}')")).as_deref(),
+            client
+                .text(&format!(
+                    "SELECT has_table_privilege('objectives', '{privilege}')"
+                ))
+                .as_deref(),
             Some("f"),
             "{privilege}"
         );
@@ -219,7 +249,7 @@ fn the_products_queries_give_the_organisations_answers() {
         (
             "top performers",
             "SELECT count(*) FROM (SELECT p.full_name, avg(o.progress_percentage) AS average FROM profiles p
-             JOIN objectives o ON o.owner_id = p.id GROUP BY p.id ORDER BY average DESC LIMIT 5) t",
+             JOIN objectives o ON o.owner_id = p.id GROUP BY p.id, p.full_name ORDER BY average DESC LIMIT 5) t",
         ),
         (
             "upcoming deadlines",
@@ -259,8 +289,14 @@ fn a_member_cannot_make_himself_admin_or_change_organisation() {
         "INSERT INTO neon_auth.users_sync VALUES ('sock-puppet', md5('org-b')::uuid)",
         "DELETE FROM neon_auth.users_sync WHERE id = 'guest-c'",
     ] {
-        expect_error(&okr.session_of("user-a-2").error(statement), "42501", "identity");
+        expect_error(
+            &okr.session_of("user-a-2").error(statement),
+            "42501",
+            "identity",
+        );
     }
-    okr.session_of("user-a-2").ok("UPDATE profiles SET department = 'Finance' WHERE user_id = 'user-a-2'");
-    okr.session_of("user-a-1").ok("UPDATE profiles SET role = 'admin' WHERE user_id = 'user-a-2'");
+    okr.session_of("user-a-2")
+        .ok("UPDATE profiles SET department = 'Finance' WHERE user_id = 'user-a-2'");
+    okr.session_of("user-a-1")
+        .ok("UPDATE profiles SET role = 'admin' WHERE user_id = 'user-a-2'");
 }

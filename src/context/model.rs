@@ -90,6 +90,7 @@ impl Resolved {
     /// chosen. `role` is the role that does not depend on the tenant, where there is one.
     pub fn among(asked: &Asked, memberships: Vec<Membership>, role: Option<Box<str>>) -> Self {
         let counting = match (&asked.tenant, memberships.as_slice()) {
+            _ if asked.user.is_none() => Err(Standing::Missing(Missing::NothingSet)),
             (_, []) => Err(Standing::Missing(Missing::NoMembership)),
             (Some(chosen), all) => all
                 .iter()

@@ -22,6 +22,8 @@ pub enum Need {
     BuildPostgres,
     /// The pooler that the tests run against.
     Pooler,
+    /// Running an application's code in Python and JavaScript.
+    Drivers,
 }
 
 impl Need {
@@ -54,6 +56,8 @@ impl Need {
                 "libicu-dev",
             ],
             Need::Pooler => &["pgbouncer"],
+            Need::Drivers if has_node() => &["python3", "python3-venv"],
+            Need::Drivers => &["python3", "python3-venv", "nodejs", "npm"],
         }
     }
 }
@@ -98,6 +102,13 @@ fn installed(package: &str) -> bool {
     let mut query = Command::new("dpkg-query");
     query.args(["--show", "--showformat", "${db:Status-Status}", package]);
     exec::run(&mut query).is_ok_and(|status| status.trim() == "installed")
+}
+
+/// Node.js often comes from elsewhere than the distribution, whose npm would not go with it.
+fn has_node() -> bool {
+    ["node", "npm"]
+        .iter()
+        .all(|program| exec::run(Command::new(program).arg("--version")).is_ok())
 }
 
 fn has_pip() -> bool {
