@@ -1,4 +1,5 @@
-//! Building the extension in release mode and putting it into a server tree.
+//! Building the extension, in release mode unless told otherwise, and putting it into a server
+//! tree.
 //!
 //! Owns cargo-pgrx in the cache, pgrx's configuration and the extension's build products. What is
 //! up to date is left to cargo. Files are put in place by renaming: a server that has the old
@@ -19,9 +20,22 @@ use crate::{exec, paths, toolchain};
 /// Must be the version of pgrx that the extension is built with.
 const CARGO_PGRX: &str = "0.19.3";
 
+/// How to compile the extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    Release,
+    /// Compiles in seconds and checks for overflows; for the one who is changing the extension.
+    Debug,
+}
+
 /// Builds the extension for the server of `pristine` and installs it into `copy`.
-pub fn build_and_install(pristine: &Tree, copy: &Tree, scratch: &Path) -> Result<()> {
-    let staged = build(pristine, scratch)?;
+pub fn build_and_install(
+    pristine: &Tree,
+    copy: &Tree,
+    scratch: &Path,
+    profile: Profile,
+) -> Result<()> {
+    let staged = build(pristine, scratch, profile)?;
     install(&staged, pristine, copy)?;
     fs::remove_dir_all(&staged)?;
     Ok(())
@@ -29,7 +43,7 @@ pub fn build_and_install(pristine: &Tree, copy: &Tree, scratch: &Path) -> Result
 
 /// Builds the extension and returns the folder with the files to install, which are laid out
 /// under the paths of the pristine tree.
-fn build(tree: &Tree, scratch: &Path) -> Result<PathBuf> {
+fn build(tree: &Tree, scratch: &Path, profile: Profile) -> Result<PathBuf> {
     ensure_packages(Need::BuildExtension)?;
     let path = path_with(&cargo_pgrx()?);
     let staged = scratch.join(format!("staged-pg{}", tree.version));
@@ -54,6 +68,9 @@ fn build(tree: &Tree, scratch: &Path) -> Result<PathBuf> {
         .arg(tree.pg_config())
         .arg("--out-dir")
         .arg(&staged);
+    if profile == Profile::Debug {
+        package.arg("--debug");
+    }
     exec::run(&mut package).context("the extension does not build")?;
     Ok(staged)
 }

@@ -13,13 +13,14 @@ use anyhow::{Result, anyhow};
 
 use crate::cluster::{Cluster, Shutdown};
 use crate::fixture::FULL_ENV;
+use crate::install::{self, Profile};
 use crate::progress::step;
 use crate::provision::{self, Need, Tree, VERSIONS};
 use crate::report::{self, Outcome, Row};
 use crate::run_dir::{self, RunDir};
 use crate::tiers::libtest::Executable;
 use crate::tiers::{Tier, client, golden, unit};
-use crate::{install, toolchain};
+use crate::toolchain;
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -34,6 +35,9 @@ pub struct Args {
     /// Run only this tier; may be repeated
     #[arg(long = "tier", value_name = "NAME")]
     tiers: Vec<Tier>,
+    /// Build the extension without optimisation, which is sooner done
+    #[arg(long)]
+    debug: bool,
     /// Build and run only this file of `pgrx-test/tests`; may be repeated
     #[arg(long = "test", value_name = "FILE")]
     files: Vec<String>,
@@ -56,6 +60,14 @@ impl Args {
             (true, true) => true,
             (true, false) => tier == Tier::Client,
             (false, _) => self.tiers.contains(&tier),
+        }
+    }
+
+    fn profile(&self) -> Profile {
+        if self.debug {
+            Profile::Debug
+        } else {
+            Profile::Release
         }
     }
 
@@ -201,7 +213,7 @@ fn run_version(
     tiers: &mut Outcomes,
 ) -> Result<()> {
     let who = format!("pg{version}");
-    let tree = ready_tree(version, run)?;
+    let tree = tree_with_extension(version, run, args.profile())?;
     step(
         &who,
         format!("starting two clusters ({})", tree.description()),
@@ -271,13 +283,17 @@ fn explain_kept(who: &str, run: &Path, environment: &[(&str, String)]) {
     );
 }
 
-/// A private copy of a version's tree with the extension as it is now.
+/// A private copy of a version's tree with the extension as it is now, built in release mode.
 pub fn ready_tree(version: u32, run: &Path) -> Result<Tree> {
+    tree_with_extension(version, run, Profile::Release)
+}
+
+fn tree_with_extension(version: u32, run: &Path, profile: Profile) -> Result<Tree> {
     let who = format!("pg{version}");
     let pristine = provision::server(version)?;
     let tree = pristine.copy_to(&run.join(format!("{who}-tree")))?;
     step(&who, "building and installing the extension");
-    install::build_and_install(&pristine, &tree, run)?;
+    install::build_and_install(&pristine, &tree, run, profile)?;
     Ok(tree)
 }
 
