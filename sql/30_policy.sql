@@ -39,13 +39,14 @@ COMMENT ON FUNCTION tenancy.unprotect_table(regclass, boolean) IS
 CREATE FUNCTION tenancy.policy_sql(
     "table" regclass,
     template text DEFAULT 'tenant',
-    tenant_column name DEFAULT 'tenant_id',
-    options jsonb DEFAULT '{}')
+    tenant_column name DEFAULT NULL,
+    mode text DEFAULT 'enforce',
+    options jsonb DEFAULT NULL)
 RETURNS text
 LANGUAGE c STABLE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'policy_sql_wrapper';
-COMMENT ON FUNCTION tenancy.policy_sql(regclass, text, name, jsonb) IS
-'the DDL of enforcement, for a migration file: running it as the owner gives the same catalog as protect_table';
+COMMENT ON FUNCTION tenancy.policy_sql(regclass, text, name, text, jsonb) IS
+'the DDL of enforcement, for a migration file: running it as the owner gives the same catalog as protect_table; column and options left out are those of the registration';
 
 CREATE FUNCTION tenancy.set_mode("table" regclass, mode text, force boolean DEFAULT false)
 RETURNS SETOF tenancy.protection_result

@@ -167,4 +167,20 @@ fn a_table_made_anew_under_the_name_is_not_taken_for_the_old_one() {
     stage.protect("app.items", "{}");
     assert_eq!(stage.nobody().text(sql).as_deref(), Some("true"));
     assert_eq!(stage.tenant(B).int("SELECT count(*) FROM app.items"), 1);
+    // What was found of the old table must not be "restored" on the new one.
+    stage
+        .owner()
+        .ok("SELECT tenancy.unprotect_table('app.items')");
+    stage
+        .owner()
+        .ok("ALTER TABLE app.items ENABLE ROW LEVEL SECURITY");
+    stage.protect("app.items", "{}");
+    stage.owner().ok("DROP TABLE app.items");
+    stage.items();
+    let before = stage.dump();
+    stage.protect("app.items", "{}");
+    stage
+        .owner()
+        .ok("SELECT tenancy.unprotect_table('app.items')");
+    assert_eq!(stage.dump(), before);
 }

@@ -757,3 +757,94 @@ fn an_owner_without_create_on_the_schema_can_be_helped_by_a_superuser() {
         .superuser()
         .ok("SELECT tenancy.unprotect_table('shut.items')");
 }
+
+#[test]
+fn a_row_cannot_move_to_the_partition_of_another_tenant() {
+    let stage = Stage::new();
+    stage.owner().ok(&format!(
+        "CREATE TABLE app.events (id int, tenant_id uuid NOT NULL) PARTITION BY LIST (tenant_id);
+         CREATE TABLE app.events_a PARTITION OF app.events FOR VALUES IN ('{A}');
+         CREATE TABLE app.events_rest PARTITION OF app.events DEFAULT;
+         INSERT INTO app.events VALUES (1, '{A}'), (2, '{B}')"
+    ));
+    stage.protect("app.events", r#"{"force": false}"#);
+    let attempt = format!("UPDATE app.events SET tenant_id = '{B}' WHERE id = 1");
+    expect_error(
+        &stage.superuser().error(&attempt),
+        "23514",
+        "another tenant",
+    );
+    expect_error(&stage.owner().error(&attempt), "23514", "another tenant");
+    let mut b = stage.tenant(B);
+    b.ok("SET plan_cache_mode = force_generic_plan");
+    let plan = plan_of(&mut b, "SELECT * FROM app.events");
+    assert!(
+        !plan.contains("events_a") || plan.contains("Subplans Removed"),
+        "pruned: {plan}"
+    );
+}
+
+#[test]
+fn the_indexes_of_partitions_outlive_the_one_that_adopted_them() {
+    let stage = Stage::new();
+    stage.owner().ok(
+        "CREATE TABLE app.events (id int, tenant_id uuid) PARTITION BY RANGE (id);
+         CREATE TABLE app.events_1 PARTITION OF app.events FOR VALUES FROM (1) TO (10);
+         CREATE TABLE app.events_2 PARTITION OF app.events FOR VALUES FROM (10) TO (20);
+         CREATE INDEX by_tenant ON app.events_1 (tenant_id)",
+    );
+    let before = stage.dump();
+    stage.protect("app.events", "{}");
+    stage.protect("app.events", "{}");
+    stage.owner().ok("SELECT tenancy.set_mode('app.events', 'permissive'); SELECT tenancy.set_mode('app.events', 'enforce')");
+    stage
+        .owner()
+        .ok("SELECT tenancy.unprotect_table('app.events')");
+    assert_eq!(stage.dump(), before);
+}
+
+#[test]
+fn the_state_of_protection_waits_for_nobody() {
+    let stage = Stage::new();
+    stage.items();
+    stage.protect("app.items", "{}");
+    let mut busy = stage.owner();
+    busy.ok("BEGIN; LOCK TABLE app.items IN ACCESS EXCLUSIVE MODE");
+    let mut reader = stage.nobody();
+    reader.ok("SET lock_timeout = '1s'");
+    assert_eq!(
+        reader.int("SELECT count(*) FROM tenancy.protected_tables"),
+        1
+    );
+}
+
+#[test]
+fn side_effects_are_listed_once() {
+    use std::sync::{Arc, Mutex};
+    let stage = Stage::new();
+    stage.items();
+    stage.owner().ok("CREATE TABLE app.others (tenant_id uuid)");
+    let heard: Arc<Mutex<Vec<String>>> = Arc::default();
+    let sink = Arc::clone(&heard);
+    let mut config = stage
+        .database
+        .server()
+        .config(&stage.database.name, &stage.owner);
+    config.notice_callback(move |notice| {
+        sink.lock()
+            .unwrap()
+            .push(notice.detail().unwrap_or_default().to_owned());
+    });
+    let mut owner = config.connect(postgres::NoTls).unwrap();
+    owner.ok("SELECT tenancy.protect_schema('app', mode => 'enforce')");
+    owner.ok("SELECT tenancy.protect_schema('app', mode => 'enforce')");
+    let heard = heard.lock().unwrap();
+    assert_eq!(
+        heard
+            .iter()
+            .filter(|text| text.contains("COPY FROM"))
+            .count(),
+        1,
+        "{heard:?}"
+    );
+}

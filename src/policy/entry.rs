@@ -13,13 +13,23 @@ use pgrx::{JsonB, name};
 use super::model::{Mode, Options, Template};
 use super::plan::{self, Wish};
 use super::protect::{self, Outcome, Request};
-use super::{app_role, inspect, mode_switch, store, unprotect};
+use super::{app_role, apply, inspect, mode_switch, store, unprotect};
 use crate::binding::tenant_type;
 use crate::error::{Error, Kind, OrRaise, Result};
 
 type OutcomeRow = (Option<pg_sys::Oid>, Option<String>, Option<String>);
 
 fn table(outcomes: Vec<Outcome>) -> TableIterator<'static, OutcomeRow> {
+    if outcomes.iter().any(|outcome| outcome.entered) {
+        apply::notice(
+            "row security changes more than which rows exist",
+            Some(
+                "For the roles that it binds COPY FROM a file or a client is not supported, and \
+                 pg_dump fails unless it runs as a role with BYPASSRLS; a logical subscription whose \
+                 owner is bound stops.",
+            ),
+        );
+    }
     TableIterator::new(outcomes.into_iter().map(|outcome| {
         (
             Some(outcome.relation),
@@ -118,11 +128,32 @@ fn policy_sql(
     relation: Option<pg_sys::Oid>,
     template: Option<&str>,
     tenant_column: Option<&CStr>,
+    mode: Option<&str>,
     options: Option<JsonB>,
 ) -> String {
     let run = || {
-        let request = request(template, tenant_column, Some("enforce"), options)?;
-        protect::policy_sql(given(relation, "table")?, &request)
+        let relation = given(relation, "table")?;
+        // What is left out is what the table is registered with.
+        let row = store::of(relation)?;
+        let registered = row
+            .as_ref()
+            .map_or("tenant_id", |row| row.tenant_column.as_str());
+        let column = match tenant_column {
+            Some(column) => text(Some(column), "tenant_column")?,
+            None => registered.to_owned(),
+        };
+        let options = match (options, &row) {
+            (Some(json), _) => Options::parse(&json.0)?,
+            (None, Some(row)) => Options::parse(&row.options)?,
+            (None, None) => Options::default(),
+        };
+        let request = Request {
+            template: Template::parse(given(template, "template")?)?,
+            mode: Mode::parse(given(mode, "mode")?)?,
+            column,
+            options: Some(options),
+        };
+        protect::policy_sql(relation, &request)
     };
     run().or_raise()
 }
@@ -187,7 +218,7 @@ fn protection_drift(
             return Ok(None);
         }
         let column = text(tenant_column, "tenant_column")?;
-        let Some(facts) = inspect::facts(relation, &column)? else {
+        let Some(facts) = inspect::facts_without_size(relation, &column)? else {
             return Ok(None);
         };
         let made: store::Made = serde_json::from_value(made.0).unwrap_or_default();

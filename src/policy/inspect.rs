@@ -3,6 +3,8 @@
 //! Owns the queries that fill [`Facts`]. Must never change anything; reads run with the caller's
 //! rights, the catalogs they read being readable by all.
 
+use std::collections::BTreeMap;
+
 use pgrx::pg_sys;
 use serde::Deserialize;
 
@@ -43,6 +45,8 @@ pub struct Facts {
     pub policies: Vec<CatalogPolicy>,
     /// Valid, whole indexes that lead with the tenant column.
     pub leading_indexes: Vec<String>,
+    /// Those of them that belong to no index of a parent: their definitions, by name.
+    pub detached_indexes: BTreeMap<String, String>,
     /// Triggers that are not internal.
     pub triggers: Vec<CatalogTrigger>,
     /// Partitions and inheritance children, parents first.
@@ -117,7 +121,7 @@ SELECT pg_catalog.jsonb_build_object(
       WHEN n.nspname = 'tenancy' THEN 'part of pg_tenancy' END,
   'is_partition', c.relispartition, 'rls', c.relrowsecurity, 'forced', c.relforcerowsecurity,
   'subscribed', EXISTS (SELECT FROM pg_catalog.pg_subscription_rel s WHERE s.srrelid = c.oid),
-  'estimated_rows', (
+  'estimated_rows', CASE WHEN $3 THEN (
     WITH RECURSIVE family AS (
       SELECT c.oid AS member
       UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN family f ON i.inhparent = f.member)
@@ -130,7 +134,7 @@ SELECT pg_catalog.jsonb_build_object(
     FROM pg_catalog.pg_class m, LATERAL (SELECT pg_catalog.pg_relation_size(m.oid)
       / pg_catalog.current_setting('block_size')::pg_catalog.int8 AS pages) s
     WHERE m.oid = f.member)), 0)
-    FROM family f),
+    FROM family f) ELSE 0 END,
   'column', (SELECT pg_catalog.jsonb_build_object(
       'quoted', pg_catalog.quote_ident(a.attname),
       'declared_type', pg_catalog.format_type(a.atttypid, a.atttypmod),
@@ -158,6 +162,13 @@ SELECT pg_catalog.jsonb_build_object(
     JOIN pg_catalog.pg_am am ON am.oid = ic.relam AND am.amname IN ('btree', 'hash')
     JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
     WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL AND a.attname = $2),
+  'detached_indexes', (SELECT coalesce(pg_catalog.jsonb_object_agg(ic.relname, pg_catalog.pg_get_indexdef(ic.oid)), '{}')
+    FROM pg_catalog.pg_index i
+    JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
+    WHERE c.relispartition AND i.indrelid = c.oid AND a.attname = $2
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint con WHERE con.conindid = ic.oid AND con.conrelid = c.oid)
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhrelid = ic.oid)),
   'triggers', (SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
       'name', t.tgname, 'enabled', t.tgenabled,
       'ours', f.proname = 'tenant_column_immutable' AND fn.nspname = 'tenancy') ORDER BY t.tgname), '[]')
@@ -187,7 +198,13 @@ WHERE c.oid = $1";
 
 /// Everything about the relation; `None` when it is gone.
 pub fn facts(relation: pg_sys::Oid, column: &str) -> Result<Option<Facts>> {
-    spi::row(FACTS, &[relation.into(), column.into()])
+    spi::row(FACTS, &[relation.into(), column.into(), true.into()])
+}
+
+/// The same without its size, which only a lock on the table tells: looking at the state of
+/// protection must not wait for whoever works on a table.
+pub fn facts_without_size(relation: pg_sys::Oid, column: &str) -> Result<Option<Facts>> {
+    spi::row(FACTS, &[relation.into(), column.into(), false.into()])
 }
 
 /// Tables of a schema, in the order in which they were made, partitions and children left to their

@@ -262,10 +262,10 @@ pub fn complete(
         unique_keys: Vec::new(),
     };
     let mut all = of(relation)?;
-    if !plan.checks_data {
+    if plan.as_found {
         all = without_made(all, ends, known);
     }
-    let made_unique: Vec<String> = if plan.checks_data {
+    let made_unique: Vec<String> = if !plan.as_found {
         Vec::new()
     } else {
         known

@@ -71,6 +71,7 @@ pub fn set_all(mode: Mode, atomic: bool) -> Result<Vec<Outcome>> {
                         relation,
                         template: None,
                         result: format!("failed: {message}"),
+                        entered: false,
                     });
                     break;
                 }

@@ -54,6 +54,8 @@ pub struct Plan {
     pub notes: Vec<String>,
     /// Whether rows are looked at; printing a plan does not.
     pub checks_data: bool,
+    /// Whether it starts from the table as it was found, keys that were made left out.
+    pub as_found: bool,
 }
 
 /// What is asked of one table.

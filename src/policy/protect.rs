@@ -4,7 +4,7 @@
 //! (NOT NULL, default, index) over the keys to the gate (policies, row security), and the registry.
 //! Must never leave half of it: everything is one transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pgrx::pg_sys;
 
@@ -44,6 +44,8 @@ pub struct Outcome {
     pub template: Option<&'static str>,
     /// In words, with the script to run where there is one.
     pub result: String,
+    /// Whether it was not enforced before and is now.
+    pub entered: bool,
 }
 
 /// One table of a call.
@@ -101,6 +103,11 @@ pub fn protect(relation: pg_sys::Oid, request: &Request) -> Result<Vec<Outcome>>
             relation: pg_sys::Oid::from(member.facts.oid),
             template: Some(request.template.name()),
             result: describe(request.mode, changed, &member.plan),
+            entered: request.mode == Mode::Enforce
+                && !member
+                    .previous
+                    .as_ref()
+                    .is_some_and(|row| row.mode == "enforce"),
         });
     }
     Ok(outcomes)
@@ -108,6 +115,9 @@ pub fn protect(relation: pg_sys::Oid, request: &Request) -> Result<Vec<Outcome>>
 
 /// The statements of enforcement, from the table as it was found.
 pub fn policy_sql(relation: pg_sys::Oid, request: &Request) -> Result<String> {
+    if request.mode == Mode::Permissive {
+        return Ok("-- mode permissive changes nothing in the catalog\n".to_owned());
+    }
     let tenant = tenant_type()?;
     let schema = inspect::extension_schema()?;
     let limit = gucs::inline_ddl_rows() as f64;
@@ -131,6 +141,7 @@ pub fn policy_sql(relation: pg_sys::Oid, request: &Request) -> Result<String> {
             ..Made::default()
         };
         member.row.found = Found::default();
+        member.plan.as_found = true;
     }
     let mut statements = Vec::new();
     let mut comments = Vec::new();
@@ -164,13 +175,12 @@ fn gather(
     writes: bool,
 ) -> Result<Vec<Member>> {
     let first = examine(relation, request, tenant, writes)?;
-    let registered: BTreeMap<u32, Row> = store::all()?
-        .into_iter()
-        .map(|(oid, row)| (oid.to_u32(), row))
-        .collect();
-    let enforced = |oid: &u32| registered.get(oid).is_some_and(|row| row.mode == "enforce");
     let descendants = first.descendants.clone();
-    let root_follows = first.parents.iter().any(enforced);
+    let mut root_follows = false;
+    for parent in &first.parents {
+        let row = store::of(pg_sys::Oid::from(*parent))?;
+        root_follows |= row.is_some_and(|row| row.mode == "enforce");
+    }
     if root_follows && writes && request.mode == Mode::Permissive {
         return Err(Error::new(
             Kind::ObjectNotInPrerequisiteState,
@@ -181,24 +191,10 @@ fn gather(
         )
         .hint("Set the mode of the parent, or detach the table from it first."));
     }
-    let mut members = vec![member(
-        first,
-        &registered,
-        request,
-        root_follows,
-        None,
-        writes,
-    )?];
+    let mut members = vec![member(first, request, root_follows, None, writes)?];
     for below in descendants {
         let facts = examine(pg_sys::Oid::from(below), request, tenant, writes)?;
-        members.push(member(
-            facts,
-            &registered,
-            request,
-            true,
-            Some(relation),
-            writes,
-        )?);
+        members.push(member(facts, request, true, Some(relation), writes)?);
     }
     Ok(members)
 }
@@ -232,17 +228,14 @@ fn examine(
 
 fn member(
     facts: Facts,
-    registered: &BTreeMap<u32, Row>,
     request: &Request,
     follows_parent: bool,
     brought_by: Option<pg_sys::Oid>,
     writes: bool,
 ) -> Result<Member> {
     let mut facts = facts;
-    let mut previous = registered
-        .get(&facts.oid)
-        .cloned()
-        .filter(|row| is_believed(row, &facts));
+    let mut previous =
+        store::of(pg_sys::Oid::from(facts.oid))?.filter(|row| is_believed(row, &facts));
     if writes
         && let Some(row) = &previous
         && (row.tenant_column != request.column || row.template != request.template.name())
@@ -261,13 +254,12 @@ fn member(
     };
     // SAFETY: MyDatabaseId is set before any user code runs in a backend.
     let database = unsafe { pg_sys::MyDatabaseId };
-    let (mut made, mut found) = previous
+    let (mut made, found) = previous
         .as_ref()
         .map(|row| (row.made.clone(), row.found.clone()))
         .unwrap_or_default();
     if previous.is_none() {
         made.by_parent = brought_by.is_some();
-        found.not_null = facts.column.as_ref().is_some_and(|column| column.not_null);
     }
     let row = Row {
         schema_name: facts.schema.clone(),
@@ -342,7 +334,7 @@ fn plan_ground(
         .as_ref()
         .is_some_and(|column| !column.not_null);
     let is_large = member.facts.estimated_rows > limit;
-    if member.plan.checks_data && nullable && !is_large {
+    if member.plan.checks_data && nullable && !is_large && !member.follows_parent {
         refuse_rows_without_tenant(&member.facts, &request.column)?;
     }
     let (mut made, mut found, mut plan) = (
@@ -350,6 +342,16 @@ fn plan_ground(
         member.row.found.clone(),
         std::mem::take(&mut member.plan),
     );
+    if !found.noted {
+        found.noted = true;
+        found.not_null = !nullable;
+        if member
+            .facts
+            .is_partition_of_protected(member.follows_parent)
+        {
+            found.indexes = member.facts.detached_indexes.clone();
+        }
+    }
     plan::ground(
         &wish(member, request, tenant, schema, limit),
         &mut made,
@@ -421,16 +423,28 @@ fn lock_for(plan: &Plan, table: u32) {
     }
 }
 
-fn ends(members: &[Member]) -> Result<(BTreeMap<u32, End>, BTreeMap<u32, Vec<MadeKey>>)> {
+/// The registered tables at both ends of every key from and to `relations`, those of the call as
+/// they will be, and the keys that were made for them.
+fn ends(
+    relations: &[u32],
+    members: &[Member],
+) -> Result<(BTreeMap<u32, End>, BTreeMap<u32, Vec<MadeKey>>)> {
+    let mut touched = BTreeSet::new();
+    for relation in relations {
+        for key in keys::of(pg_sys::Oid::from(*relation))? {
+            touched.extend([key.child, key.parent]);
+        }
+    }
     let mut ends = BTreeMap::new();
     let mut known = BTreeMap::new();
-    for (oid, row) in store::all()? {
-        if members
-            .iter()
-            .any(|member| member.facts.oid == oid.to_u32())
-        {
+    for oid in touched {
+        if members.iter().any(|member| member.facts.oid == oid) {
             continue;
         }
+        let oid = pg_sys::Oid::from(oid);
+        let Some(row) = store::of(oid)? else {
+            continue;
+        };
         let Some(facts) = inspect::facts(oid, &row.tenant_column)? else {
             continue;
         };
@@ -471,8 +485,12 @@ fn end(facts: &Facts, column: &str, options: Options, enforced: bool) -> End {
     }
 }
 
+fn oids(members: &[Member]) -> Vec<u32> {
+    members.iter().map(|member| member.facts.oid).collect()
+}
+
 fn report_keys(members: &mut [Member], limit: f64) -> Result<()> {
-    let (ends, known) = ends(members)?;
+    let (ends, known) = ends(&oids(members), members)?;
     for member in members {
         let mut noted = Plan::default();
         keys::complete(
@@ -489,7 +507,7 @@ fn report_keys(members: &mut [Member], limit: f64) -> Result<()> {
 
 /// Completes the keys from and to the tables of the call.
 fn complete_keys(members: &mut [Member], limit: f64) -> Result<()> {
-    let (ends, mut known) = ends(members)?;
+    let (ends, mut known) = ends(&oids(members), members)?;
     for index in 0..members.len() {
         let Some(member) = members.get_mut(index) else {
             continue;
@@ -497,6 +515,7 @@ fn complete_keys(members: &mut [Member], limit: f64) -> Result<()> {
         let relation = pg_sys::Oid::from(member.facts.oid);
         let mut plan = Plan {
             checks_data: member.plan.checks_data,
+            as_found: member.plan.as_found,
             ..Plan::default()
         };
         let completion = keys::complete(relation, &ends, &known, limit, &mut plan)?;
@@ -608,6 +627,7 @@ pub fn protect_schema(
         relation: pg_sys::Oid::from(oid),
         template: None,
         result: format!("not protected: {why}"),
+        entered: false,
     };
     let total = listed.len();
     for (number, table) in listed.iter().enumerate() {
@@ -643,7 +663,12 @@ fn refresh_key_reports(outcomes: &mut [Outcome], request: &Request) -> Result<()
     {
         return Ok(());
     }
-    let (ends, known) = ends(&[])?;
+    let protected: Vec<u32> = outcomes
+        .iter()
+        .filter(|outcome| outcome.template.is_some())
+        .map(|outcome| outcome.relation.to_u32())
+        .collect();
+    let (ends, known) = ends(&protected, &[])?;
     for outcome in outcomes
         .iter_mut()
         .filter(|outcome| outcome.template.is_some())

@@ -3,6 +3,8 @@
 //! Owns reading and writing `tenancy.protection`, as the owner of the extension. Must never run a
 //! statement that names anything but that table.
 
+use std::collections::BTreeMap;
+
 use pgrx::{JsonB, pg_sys};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -65,6 +67,10 @@ pub struct Found {
     pub not_null: bool,
     /// DEFAULT of the tenant column.
     pub default: Option<String>,
+    /// Indexes of a partition, which an index made on its parent adopts and would take along.
+    pub indexes: BTreeMap<String, String>,
+    /// Whether what the ground changes has been noted: once, before the first change.
+    pub noted: bool,
     /// Closed by a DROP EXTENSION .. CASCADE of earlier.
     pub closed: bool,
 }
@@ -108,18 +114,18 @@ impl Row {
     }
 }
 
+const ROWS: &str =
+    "SELECT pg_catalog.jsonb_build_object('schema_name', schema_name, 'table_name', table_name,
+       'database_oid', database_oid::pg_catalog.int8, 'relation_oid', relation_oid::pg_catalog.int8,
+       'template', template, 'tenant_column', tenant_column, 'mode', mode, 'options', options,
+       'made', made, 'found', found)::pg_catalog.text
+     FROM tenancy.protection";
+
 /// All registered tables that exist, with the relation that each means, in the order of oids.
 pub fn all() -> Result<Vec<(pg_sys::Oid, Row)>> {
     let rows: Vec<Row> = {
         let _role = ActingRole::new(extension_owner()?);
-        spi::rows(
-            "SELECT pg_catalog.jsonb_build_object('schema_name', schema_name, 'table_name', table_name,
-               'database_oid', database_oid::pg_catalog.int8, 'relation_oid', relation_oid::pg_catalog.int8,
-               'template', template, 'tenant_column', tenant_column, 'mode', mode, 'options', options,
-               'made', made, 'found', found)::pg_catalog.text
-             FROM tenancy.protection",
-            &[],
-        )?
+        spi::rows(ROWS, &[])?
     };
     let mut found: Vec<(pg_sys::Oid, Row)> = rows
         .into_iter()
@@ -132,10 +138,22 @@ pub fn all() -> Result<Vec<(pg_sys::Oid, Row)>> {
 
 /// The registration of one relation.
 pub fn of(relation: pg_sys::Oid) -> Result<Option<Row>> {
-    Ok(all()?
+    let Some(name) = catalog::relation_name(relation) else {
+        return Ok(None);
+    };
+    let rows: Vec<Row> = {
+        let _role = ActingRole::new(extension_owner()?);
+        spi::rows(
+            &format!("{ROWS} WHERE (schema_name = $1 AND table_name = $2) OR relation_oid = $3"),
+            &[name.schema.into(), name.name.into(), relation.into()],
+        )?
+    };
+    let mut rows: Vec<Row> = rows
         .into_iter()
-        .find(|(oid, _)| *oid == relation)
-        .map(|(_, row)| row))
+        .filter(|row| row.relation() == Some(relation))
+        .collect();
+    rows.sort_by_key(|row| row.relation_oid != relation.to_u32());
+    Ok(rows.into_iter().next())
 }
 
 /// Writes `row`; `previous` is what stood there before, under whatever name.

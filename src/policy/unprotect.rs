@@ -10,7 +10,7 @@ use super::inspect;
 use super::plan::{self, Plan, Statement};
 use super::render::{self, Target, quoted};
 use super::spi;
-use super::store::{self, Made, MadeKey, Row};
+use super::store::{self, Found, Made, MadeKey, Row};
 use crate::catalog;
 use crate::error::{Error, Kind, Result};
 use crate::registry::require_administrator;
@@ -107,7 +107,20 @@ pub fn undo(relation: pg_sys::Oid, row: &Row) -> Result<()> {
             .push(Statement::owner(facts.oid, render::set_not_null(&target)));
     }
     apply::run(&plan)?;
+    restore_indexes(&facts, &found)?;
     store::delete(row)
+}
+
+/// Makes a partition's own indexes again that the dropped index of its parent had adopted.
+fn restore_indexes(facts: &inspect::Facts, found: &Found) -> Result<()> {
+    let mut plan = Plan::default();
+    for (name, definition) in &found.indexes {
+        if !inspect::name_is_taken(&facts.schema, name) {
+            plan.now
+                .push(Statement::index(facts.oid, definition.clone()));
+        }
+    }
+    apply::run(&plan)
 }
 
 /// Drops the keys that were made from and to the table and puts back those that they replaced.
