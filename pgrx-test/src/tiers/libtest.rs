@@ -142,8 +142,21 @@ fn broken(status: Option<ExitStatus>, stdout: &str, outcome: &Outcome) -> Option
         Some(status) if !status.success() && outcome.failures.is_empty() => {
             Some(format!("ended with {status}"))
         }
+        // Output that a test writes past libtest can tear its line apart.
+        Some(_) if announced(stdout) != outcome.passed + outcome.failures.len() => {
+            Some(format!("announced {} tests", announced(stdout)))
+        }
         Some(_) => None,
     }
+}
+
+/// The number in `running 4 tests`.
+fn announced(stdout: &str) -> usize {
+    let line = stdout
+        .lines()
+        .find_map(|line| line.strip_prefix("running "));
+    line.and_then(|rest| rest.split(' ').next()?.parse().ok())
+        .unwrap_or(0)
 }
 
 /// Reads `test some::name ... ok` and the sections of the failed ones.
@@ -226,6 +239,8 @@ mod tests {
         assert_eq!(outcome.passed, 1);
         assert!(broken(Some(ExitStatus::default()), died, &outcome).is_some());
         assert!(broken(None, PRINTED, &outcome).is_some());
+        assert!(broken(Some(ExitStatus::default()), PRINTED, &outcome).is_some());
+        assert!(broken(Some(ExitStatus::default()), PRINTED, &count(PRINTED)).is_none());
     }
 
     #[test]
