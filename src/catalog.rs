@@ -134,6 +134,23 @@ pub fn relation_owner(relation: pg_sys::Oid) -> Result<pg_sys::Oid> {
     }
 }
 
+/// Who owns the current database.
+pub fn database_owner() -> Option<pg_sys::Oid> {
+    // SAFETY: a catalog lookup by oid; the tuple is released before returning.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::DATABASEOID as i32,
+            pg_sys::Datum::from(pg_sys::MyDatabaseId),
+        );
+        if tuple.is_null() {
+            return None;
+        }
+        let owner = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>()).datdba;
+        pg_sys::ReleaseSysCache(tuple);
+        Some(owner)
+    }
+}
+
 /// The name of a role, for messages.
 pub fn role_name(role: pg_sys::Oid) -> String {
     // SAFETY: a catalog lookup; null when missing is allowed.

@@ -48,7 +48,8 @@ impl Drop for ActingRole {
     }
 }
 
-/// While it lives, `search_path` is `pg_catalog, pg_temp`; ends on drop.
+/// While it lives, `search_path` is `pg_catalog, pg_temp` and a backslash is a backslash, so that a
+/// session reads stored SQL as it was checked; ends on drop.
 pub struct PinnedSearchPath {
     nest_level: i32,
 }
@@ -59,16 +60,21 @@ impl PinnedSearchPath {
         // SAFETY: opens a level of settings that `drop` closes; Postgres closes it on abort.
         unsafe {
             let nest_level = pg_sys::NewGUCNestLevel();
-            pg_sys::set_config_option(
-                c"search_path".as_ptr(),
-                c"pg_catalog, pg_temp".as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_SAVE,
-                true,
-                0,
-                false,
-            );
+            for (name, value) in [
+                (c"search_path", c"pg_catalog, pg_temp"),
+                (c"standard_conforming_strings", c"on"),
+            ] {
+                pg_sys::set_config_option(
+                    name.as_ptr(),
+                    value.as_ptr(),
+                    pg_sys::GucContext::PGC_USERSET,
+                    pg_sys::GucSource::PGC_S_SESSION,
+                    pg_sys::GucAction::GUC_ACTION_SAVE,
+                    true,
+                    0,
+                    false,
+                );
+            }
             Self { nest_level }
         }
     }

@@ -107,7 +107,8 @@ fn bind(
 #[pg_extern(sql = false)]
 fn unbind(missing_ok: Option<bool>) {
     let checked = || -> Result<()> {
-        let Some(binding) = super::current()? else {
+        // Also where a bound relation is gone and the binding cannot be used any more.
+        let Some(earlier) = load::stored_definition()? else {
             if missing_ok == Some(true) {
                 return Ok(());
             }
@@ -116,7 +117,7 @@ fn unbind(missing_ok: Option<bool>) {
                     .hint("Pass missing_ok => true to ignore this."),
             );
         };
-        let relations = bound_relations(&binding.definition);
+        let relations = bound_relations(&earlier);
         check_privilege(&relations)?;
         let tables = super::registry_tables();
         let rows = tables.map(|tables| registry::protection_rows(tables.protection));
@@ -149,6 +150,7 @@ fn stored(relation: pg_sys::Oid) -> Result<StoredRelation> {
         relation_oid: relation.to_u32(),
         // SAFETY: set before any user code runs in a backend.
         database_oid: unsafe { pg_sys::MyDatabaseId }.to_u32(),
+        owner: catalog::role_name(catalog::relation_owner(relation)?),
     })
 }
 
@@ -180,7 +182,7 @@ fn check_values(definition: &Definition) -> Result<()> {
                         .chars()
                         .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '$')
             });
-        if !well_formed || name.starts_with("pg_tenancy.") {
+        if !well_formed || name.to_ascii_lowercase().starts_with("pg_tenancy.") {
             return invalid(
                 &format!("invalid setting name \"{name}\""),
                 "Use two identifiers joined by a dot, such as app.current_user_id.",
@@ -226,41 +228,28 @@ fn check_privilege(relations: &[pg_sys::Oid]) -> Result<()> {
     for relation in relations {
         registry::require_administrator(*relation)?;
     }
-    let earlier = match super::current() {
-        Ok(Some(binding)) => bound_relations(&binding.definition),
-        Ok(None) => Vec::new(),
-        // The earlier binding cannot be read, so whose it was is not known.
-        Err(_) => {
-            return require_database_owner();
+    let mut is_somebodys = !relations.is_empty();
+    match load::stored_definition() {
+        Ok(Some(earlier)) => {
+            let found = bound_relations(&earlier);
+            for relation in &found {
+                registry::require_administrator(*relation)?;
+            }
+            // Whose the missing ones were is not known.
+            is_somebodys &= !found.is_empty() && found.len() == earlier.relations().count();
         }
-    };
-    for relation in &earlier {
-        registry::require_administrator(*relation)?;
+        Ok(None) => {}
+        Err(_) => is_somebodys = false,
     }
-    if relations.is_empty() || (earlier.is_empty() && super::current()?.is_some()) {
-        require_database_owner()?;
+    if is_somebodys {
+        Ok(())
+    } else {
+        require_database_owner()
     }
-    Ok(())
 }
 
 fn require_database_owner() -> Result<()> {
-    // SAFETY: a catalog lookup by oid; the tuple is released.
-    let owner = unsafe {
-        let tuple = pg_sys::SearchSysCache1(
-            pg_sys::SysCacheIdentifier::DATABASEOID as i32,
-            pg_sys::Datum::from(pg_sys::MyDatabaseId),
-        );
-        if tuple.is_null() {
-            return Err(Error::new(
-                Kind::Internal,
-                "the current database is not in the catalog",
-            ));
-        }
-        let owner = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>()).datdba;
-        pg_sys::ReleaseSysCache(tuple);
-        owner
-    };
-    if registry::is_administrator() || catalog::acts_as(owner) {
+    if registry::is_administrator() || catalog::database_owner().is_some_and(catalog::acts_as) {
         return Ok(());
     }
     Err(Error::new(Kind::InsufficientPrivilege, "must be owner of the database")
@@ -392,26 +381,12 @@ fn caller() -> String {
 }
 
 fn bound_relations(definition: &Definition) -> Vec<pg_sys::Oid> {
-    [
-        &definition.membership,
-        &definition.role_table,
-        &definition.tenants,
-    ]
-    .into_iter()
-    .flatten()
-    .filter_map(|stored| {
-        catalog::registered_relation(
-            &stored.relation_name(),
-            pg_sys::Oid::from(stored.relation_oid),
-            pg_sys::Oid::from(stored.database_oid),
-        )
-    })
-    .collect()
+    definition.relations().filter_map(load::find).collect()
 }
 
 fn replace(definition: &Definition, relations: &[pg_sys::Oid]) -> Result<()> {
-    if let Ok(Some(earlier)) = super::current() {
-        for relation in bound_relations(&earlier.definition) {
+    if let Ok(Some(earlier)) = load::stored_definition() {
+        for relation in bound_relations(&earlier) {
             if !relations.contains(&relation) {
                 triggers::remove(relation)?;
             }

@@ -15,6 +15,9 @@ pub struct StoredRelation {
     pub name: String,
     pub relation_oid: u32,
     pub database_oid: u32,
+    /// Who owned it when it was bound: whoever takes the name later is not believed.
+    #[serde(default)]
+    pub owner: String,
 }
 
 impl StoredRelation {
@@ -63,6 +66,13 @@ pub enum Rank {
 }
 
 impl Definition {
+    /// The relations it names, bound or not found.
+    pub fn relations(&self) -> impl Iterator<Item = &StoredRelation> {
+        [&self.membership, &self.role_table, &self.tenants]
+            .into_iter()
+            .flatten()
+    }
+
     /// The rank of a role.
     pub fn rank(&self, role: &str) -> Rank {
         if self.super_admin_roles.iter().any(|name| name == role) {

@@ -6,6 +6,7 @@
 use pgrx::prelude::*;
 use pgrx::{PgList, is_a};
 
+use super::query;
 use crate::catalog;
 use crate::error::{Error, Kind, Result};
 
@@ -45,7 +46,7 @@ pub fn analyze(relation: pg_sys::Oid, expression: &str) -> Result<Facts> {
         pg_sys::assign_expr_collations(state, tree);
         let variables = PgList::<pg_sys::Var>::from_pg(pg_sys::pull_vars_of_level(tree, 0));
         let attributes = i16::try_from((*(*relation).rd_att).natts).unwrap_or(i16::MAX);
-        let columns = variables
+        let columns: Vec<i16> = variables
             .iter_ptr()
             .flat_map(|variable| match (*variable).varattno {
                 // A whole-row reference depends on every column.
@@ -57,7 +58,11 @@ pub fn analyze(relation: pg_sys::Oid, expression: &str) -> Result<Facts> {
         let depends_only_on_its_row =
             !pg_sys::contain_mutable_functions(tree) && !pg_sys::checkExprHasSubLink(tree);
         pg_sys::free_parsestate(state);
+        let oid = (*relation).rd_id;
         pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        for number in &columns {
+            query::require_stored(oid, *number)?;
+        }
         Ok(Facts {
             columns,
             depends_only_on_its_row,
@@ -65,9 +70,15 @@ pub fn analyze(relation: pg_sys::Oid, expression: &str) -> Result<Facts> {
     }
 }
 
-/// The expression as a raw parse tree: exactly what stands between the parentheses of
-/// `SELECT (...)`, and nothing that closes them.
+/// The expression as a raw parse tree. It must stand by itself as well as between parentheses, where
+/// `true) OR (true` would reach out of them and a comment could swallow the closing one.
 fn parse(expression: &str) -> Result<*mut pg_sys::Node> {
+    single(&format!("SELECT {expression}"))?;
+    single(&format!("SELECT ({expression}\n)"))
+}
+
+/// The only column of a statement that is nothing but `SELECT` and that column.
+fn single(statement: &str) -> Result<*mut pg_sys::Node> {
     let refuse = || {
         Error::new(
             Kind::InvalidParameterValue,
@@ -75,7 +86,7 @@ fn parse(expression: &str) -> Result<*mut pg_sys::Node> {
         )
         .hint("Give an expression such as status = 'active'.")
     };
-    let text = catalog::c_string(&format!("SELECT ({expression}\n)"));
+    let text = catalog::c_string(statement);
     // SAFETY: the parser returns a list of RawStmt; each node's tag is checked before it is read.
     unsafe {
         let statements = PgList::<pg_sys::RawStmt>::from_pg(pg_sys::raw_parser(

@@ -9,7 +9,7 @@ use pgrx::pg_sys;
 use super::definition::StoredRelation;
 use super::{Binding, BoundTable, Definition, Query, expression, query, triggers};
 use crate::cache::generation;
-use crate::catalog;
+use crate::catalog::{self, quote_identifier};
 use crate::context::identity::UserType;
 use crate::error::{Error, Kind, Result};
 use crate::registry::{self, PinnedSearchPath};
@@ -187,37 +187,73 @@ fn build(stored: Stored) -> Result<Binding> {
     })
 }
 
+/// What the registry holds, whether or not its relations can be found; `None` without a binding.
+pub fn stored_definition() -> Result<Option<Definition>> {
+    let Some(registry) = registry_tables() else {
+        return Ok(None);
+    };
+    Ok(read(registry.binding)?.map(|stored| stored.definition))
+}
+
 fn resolve(stored: &StoredRelation) -> Result<pg_sys::Oid> {
-    let name = stored.relation_name();
-    catalog::registered_relation(
-        &name,
-        pg_sys::Oid::from(stored.relation_oid),
-        pg_sys::Oid::from(stored.database_oid),
-    )
-    .ok_or_else(|| {
+    find(stored).ok_or_else(|| {
+        let name = stored.relation_name();
         Error::new(
             Kind::UndefinedTable,
             format!("bound relation {name} does not exist"),
         )
+        .detail("It was dropped, or another role made a relation of that name.")
         .hint("Call tenancy.bind() again with the relation that took its place.")
     })
 }
 
-/// An expression is run as the table's owner. Where a superuser has since become the owner, whoever
-/// wrote it would run code as one.
+/// The relation that the binding means. The very table that was bound is known by its oid, in the
+/// database that wrote it. Anything else counts only if it belongs to who owned the table, or to
+/// somebody who decides over the whole database: else any role that may create tables in the schema
+/// could say who everybody is as soon as the name is free.
+pub fn find(stored: &StoredRelation) -> Option<pg_sys::Oid> {
+    let by_name = catalog::relation_oid(&stored.schema, &stored.name);
+    // SAFETY: MyDatabaseId is set before any user code runs in a backend.
+    let here = unsafe { pg_sys::MyDatabaseId }.to_u32() == stored.database_oid;
+    let by_oid = Some(pg_sys::Oid::from(stored.relation_oid)).filter(|_| here);
+    if by_name.is_some() && by_name == by_oid {
+        return by_name;
+    }
+    // An oid alone may be another table's in a restored database whose oid happens to be the same.
+    let is_owners = |owner: pg_sys::Oid| catalog::role_name(owner) == stored.owner;
+    let decides = |owner: pg_sys::Oid| {
+        // SAFETY: a catalog lookup by oid.
+        let is_superuser = unsafe { pg_sys::superuser_arg(owner) };
+        is_superuser || catalog::database_owner() == Some(owner)
+    };
+    let owned = |relation: &pg_sys::Oid, trusted: &dyn Fn(pg_sys::Oid) -> bool| {
+        catalog::relation_owner(*relation).is_ok_and(trusted)
+    };
+    by_name
+        .filter(|relation| owned(relation, &|owner| is_owners(owner) || decides(owner)))
+        .or_else(|| by_oid.filter(|relation| owned(relation, &is_owners)))
+}
+
+/// An expression is run as the table's owner, whoever that is by then: whoever wrote it must have
+/// that role's rights, or he would run code with rights that he lacks.
 pub fn require_trust(owner: pg_sys::Oid, bound_by: &str) -> Result<()> {
-    // SAFETY: catalog lookups by oid.
-    let trusted = unsafe {
-        !pg_sys::superuser_arg(owner)
-            || catalog::role_oid(bound_by).is_some_and(|role| pg_sys::superuser_arg(role))
+    let trusted = match catalog::role_oid(bound_by) {
+        // SAFETY: catalog lookups by oid.
+        Some(author) => unsafe { pg_sys::has_privs_of_role(author, owner) },
+        // SAFETY: a catalog lookup by oid.
+        None => unsafe { !pg_sys::superuser_arg(owner) },
     };
     if trusted {
         return Ok(());
     }
     Err(Error::new(
         Kind::InsufficientPrivilege,
-        "an expression bound by a role that is not a superuser would run as one",
+        "an expression of the binding would run with rights that its author lacks",
     )
-    .detail("The bound table belongs to a superuser.")
-    .hint("Call tenancy.bind() again as a superuser, or change the owner of the table."))
+    .detail(format!(
+        "It was bound by {}, and the bound table belongs to {}.",
+        quote_identifier(bound_by),
+        quote_identifier(&catalog::role_name(owner))
+    ))
+    .hint("Have the owner of the table, or a superuser, call tenancy.bind()."))
 }

@@ -17,7 +17,7 @@ use pgrx::pg_sys;
 
 pub use definition::{Definition, Rank};
 pub use load::registry_tables;
-pub use query::Query;
+pub use query::{Query, is_built_in};
 
 use crate::cache::generation;
 pub use crate::context::identity::TenantType;

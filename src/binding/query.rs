@@ -41,8 +41,37 @@ impl Column {
     }
 
     fn is_built_in(&self) -> bool {
-        self.base_type.to_u32() < pg_sys::FirstUnpinnedObjectId
+        is_built_in(self.base_type)
     }
+
+    /// SQL that spells the column as text and runs nobody's code: a cast of a type that is not built
+    /// in may be any function, and would run as the owner of the table, whoever that is by then.
+    fn as_text(&self, name: &str) -> String {
+        let name = quote_identifier(name);
+        if self.is_built_in() {
+            format!("{name}::pg_catalog.text")
+        } else {
+            format!("NULLIF(pg_catalog.format('%s', {name}), '')")
+        }
+    }
+}
+
+/// Whether the type came with Postgres.
+pub fn is_built_in(type_oid: pg_sys::Oid) -> bool {
+    type_oid.to_u32() < pg_sys::FirstUnpinnedObjectId
+}
+
+/// Refuses a column that the row does not hold: its value is not there for the guard to compare.
+pub fn require_stored(relation: pg_sys::Oid, number: i16) -> Result<()> {
+    // SAFETY: a catalog lookup by oid and number.
+    if unsafe { pg_sys::get_attgenerated(relation, number) } as u8 == b'v' {
+        return Err(Error::new(
+            Kind::FeatureNotSupported,
+            "a virtual generated column cannot carry identity",
+        )
+        .hint("Bind the columns that it is computed from, or make it STORED."));
+    }
+    Ok(())
 }
 
 /// The column of that name.
@@ -64,6 +93,7 @@ pub fn column(relation: pg_sys::Oid, name: &str) -> Result<Column> {
             )
             .hint("Name an existing column of the bound relation."));
         }
+        require_stored(relation, number)?;
         let base_type = pg_sys::getBaseType(pg_sys::get_atttype(relation, number));
         Ok(Column { number, base_type })
     }
@@ -89,7 +119,7 @@ impl Query {
         let tenant = column(table.relation, &definition.membership_tenant)?;
         require_tenant_type(&tenant, definition, &definition.membership_tenant)?;
         let role = match &definition.membership_role {
-            Some(role) => format!("{}::pg_catalog.text", quote_identifier(role)),
+            Some(role) => column(table.relation, role)?.as_text(role),
             None => "NULL::pg_catalog.text".to_owned(),
         };
         let tenant_name = quote_identifier(&definition.membership_tenant);
@@ -114,8 +144,9 @@ impl Query {
         let user = column(table.relation, &definition.role_user)?;
         let (equality, parameter_type) = equality(&user)?;
         let text = format!(
-            "SELECT {role}::pg_catalog.text FROM {relation} WHERE {user_name} {equality} $1",
-            role = quote_identifier(&definition.role_column),
+            "SELECT {role} FROM {relation} WHERE {user_name} {equality} $1",
+            role =
+                column(table.relation, &definition.role_column)?.as_text(&definition.role_column),
             relation = relation_text(table)?,
             user_name = quote_identifier(&definition.role_user),
         );
@@ -202,7 +233,8 @@ impl Drop for Query {
 
 fn condition(active: Option<&str>) -> String {
     active
-        .map(|expression| format!(" AND ({expression})"))
+        // On lines of its own: it may end in a comment.
+        .map(|expression| format!(" AND ({expression}\n)"))
         .unwrap_or_default()
 }
 

@@ -13,6 +13,7 @@ use crate::registry::{ActingRole, PinnedSearchPath};
 const INVALIDATE: &str = "tenancy_invalidate";
 const INVALIDATE_TRUNCATE: &str = "tenancy_invalidate_truncate";
 const GUARD: &str = "tenancy_identity_guard";
+const GUARD_TRUNCATE: &str = "tenancy_identity_guard_truncate";
 
 /// The relation with its partitions and inheritance children.
 pub fn with_children(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
@@ -103,9 +104,10 @@ pub fn install(relation: pg_sys::Oid) -> Result<()> {
             ),
             (INVALIDATE_TRUNCATE, "BEFORE TRUNCATE", "invalidate_context"),
             (GUARD, "AFTER INSERT OR UPDATE OR DELETE", "guard_identity"),
+            (GUARD_TRUNCATE, "BEFORE TRUNCATE", "guard_identity"),
         ] {
             let trigger_name = quote_identifier(trigger);
-            let level = if trigger == INVALIDATE_TRUNCATE {
+            let level = if timing == "BEFORE TRUNCATE" {
                 "STATEMENT"
             } else {
                 "ROW"
@@ -113,7 +115,7 @@ pub fn install(relation: pg_sys::Oid) -> Result<()> {
             statements.push(format!(
                 "CREATE OR REPLACE TRIGGER {trigger_name} {timing} ON {name} FOR EACH {level} EXECUTE FUNCTION tenancy.{function}()"
             ));
-            if trigger != GUARD {
+            if function == "invalidate_context" {
                 statements.push(format!(
                     "ALTER TABLE {name} ENABLE ALWAYS TRIGGER {trigger_name}"
                 ));
@@ -138,7 +140,7 @@ pub fn remove(relation: pg_sys::Oid) -> Result<()> {
             continue;
         }
         let name = name_of(member)?;
-        let statements: Vec<_> = [INVALIDATE, INVALIDATE_TRUNCATE, GUARD]
+        let statements: Vec<_> = [INVALIDATE, INVALIDATE_TRUNCATE, GUARD, GUARD_TRUNCATE]
             .iter()
             .map(|trigger| {
                 format!(

@@ -21,6 +21,8 @@ pub enum Snapshot {
     Fresh,
     /// What the running statement sees, in a leader and its parallel workers alike.
     OfStatement,
+    /// All that is committed now, and of this transaction what it had done before that command.
+    Before(pg_sys::CommandId),
 }
 
 /// Resolves what is asked, past any cache.
@@ -193,12 +195,17 @@ fn run(
         let path = query.pins_search_path.then(PinnedSearchPath::new);
         let plan = query.plan()?;
         let mut values = [argument(query.element_type)];
-        if snapshot == Snapshot::Fresh {
-            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+        match snapshot {
+            Snapshot::Fresh => pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()),
+            Snapshot::Before(command) => {
+                pg_sys::PushCopiedSnapshot(pg_sys::GetTransactionSnapshot());
+                (*pg_sys::GetActiveSnapshot()).curcid = command;
+            }
+            Snapshot::OfStatement => {}
         }
         let result =
             pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), core::ptr::null(), true, 0);
-        if snapshot == Snapshot::Fresh {
+        if snapshot != Snapshot::OfStatement {
             pg_sys::PopActiveSnapshot();
         }
         if result != pg_sys::SPI_OK_SELECT as i32 {

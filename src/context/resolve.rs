@@ -84,6 +84,15 @@ pub fn current() -> Result<Rc<Resolved>> {
     Ok(resolved)
 }
 
+/// The context as it was before that command of this transaction, past any cache: whoever writes
+/// identity data is judged by what he was, never by what he writes.
+pub fn before(binding: &Binding, command: pg_sys::CommandId) -> Result<Resolved> {
+    let _resolving = Resolving::start()?;
+    adopt_settings(binding);
+    let asked = validate::asked(binding)?;
+    lookup::look_up(binding, &asked, lookup::Snapshot::Before(command))
+}
+
 /// The context; several tenants without a choice are an error.
 pub fn current_or_ambiguous() -> Result<Rc<Resolved>> {
     let resolved = current()?;

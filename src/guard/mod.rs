@@ -3,6 +3,7 @@
 //! Owns the trigger functions of bound tables. `rules` decides; here the row is read. Must never let
 //! a change through that it could not read.
 
+mod cascade;
 mod rules;
 
 use pgrx::FromDatum;
@@ -10,7 +11,7 @@ use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 use pgrx::prelude::*;
 
 use self::rules::{Actor, Change, Grant, Kept, Verdict};
-use crate::binding::{self, Binding, BoundTable};
+use crate::binding::{self, Binding, BoundTable, Rank, is_built_in};
 use crate::cache::generation;
 use crate::catalog;
 use crate::context::identity::TenantId;
@@ -53,6 +54,7 @@ trigger_function! {
 /// A trigger that fired, with its rows.
 struct Fired {
     relation: pg_sys::Relation,
+    truncates: bool,
     old: Option<pg_sys::HeapTuple>,
     new: Option<pg_sys::HeapTuple>,
     returns: pg_sys::Datum,
@@ -87,6 +89,7 @@ impl Fired {
                 .map_or(pg_sys::Datum::null(), pg_sys::Datum::from);
             Ok(Self {
                 relation: data.tg_relation,
+                truncates: operation == pg_sys::TRIGGER_EVENT_TRUNCATE,
                 old,
                 new,
                 returns,
@@ -97,6 +100,19 @@ impl Fired {
     fn relation_oid(&self) -> pg_sys::Oid {
         // SAFETY: the relation is open while the trigger runs.
         unsafe { (*self.relation).rd_id }
+    }
+
+    /// The command that wrote the row. By the time the trigger fires, other commands may have made
+    /// that row visible: foreign keys, other triggers, functions in RETURNING.
+    fn command(&self) -> pg_sys::CommandId {
+        // SAFETY: an AFTER trigger gets rows as they stand in the table, written by this transaction.
+        unsafe {
+            match (self.old, self.new) {
+                (_, Some(new)) => pg_sys::HeapTupleHeaderGetCmin((*new).t_data),
+                (Some(old), None) => pg_sys::HeapTupleHeaderGetCmax((*old).t_data),
+                (None, None) => pg_sys::FirstCommandId,
+            }
+        }
     }
 }
 
@@ -113,6 +129,7 @@ fn invalidate(fired: Fired) -> Result<pg_sys::Datum> {
             pg_sys::CacheInvalidateRelcacheByRelid(relation);
         }
     }
+    cascade::note(&fired)?;
     Ok(fired.returns)
 }
 
@@ -125,12 +142,19 @@ enum Holds {
 }
 
 fn guard(fired: Fired) -> Result<pg_sys::Datum> {
+    let relation = fired.relation_oid();
+    // Before the binding is read: where it is broken, they must be able to mend it.
+    if is_owners(relation)? || cascade::wrote(&fired) {
+        return Ok(fired.returns);
+    }
     let Some(binding) = binding::current()? else {
         return Ok(fired.returns);
     };
-    let relation = fired.relation_oid();
-    if is_exempt(&binding, relation)? {
+    if is_identity_writer(&binding) {
         return Ok(fired.returns);
+    }
+    if fired.truncates {
+        return Err(refusal(&fired, "rows of others would be removed"));
     }
     let mut known = false;
     for (table, holds) in [
@@ -167,13 +191,15 @@ fn belongs_to(relation: pg_sys::Oid, bound: pg_sys::Oid) -> bool {
         }
 }
 
-/// Owners, administrators and identity writers are not application roles.
-fn is_exempt(binding: &Binding, relation: pg_sys::Oid) -> Result<bool> {
-    if registry::is_administrator() || catalog::acts_as(catalog::relation_owner(relation)?) {
-        return Ok(true);
-    }
+/// Owners and administrators are not application roles.
+fn is_owners(relation: pg_sys::Oid) -> Result<bool> {
+    Ok(registry::is_administrator() || catalog::acts_as(catalog::relation_owner(relation)?))
+}
+
+/// Nor are identity writers.
+fn is_identity_writer(binding: &Binding) -> bool {
     let mut writers = binding.identity_writers.iter();
-    Ok(writers.any(|name| catalog::role_oid(name).is_some_and(catalog::acts_as)))
+    writers.any(|name| catalog::role_oid(name).is_some_and(catalog::acts_as))
 }
 
 fn judge(binding: &Binding, table: &BoundTable, holds: Holds, fired: &Fired) -> Result<()> {
@@ -197,7 +223,7 @@ fn judge(binding: &Binding, table: &BoundTable, holds: Holds, fired: &Fired) -> 
         (None, None) => return Ok(()),
     };
     // Without a tenant nobody is an admin of one: the context decides nothing more.
-    let resolved = resolve::current()?;
+    let resolved = resolve::before(binding, fired.command())?;
     let actor = Actor {
         is_super_admin: resolved.has_role_in(&binding.super_admin_roles)
             && resolved.tenant().is_some(),
@@ -338,9 +364,23 @@ impl Reader<'_> {
             let Some(datum) = self.value(row, number) else {
                 return Ok(None);
             };
-            let type_oid = pg_sys::get_atttype(self.fired.relation_oid(), number);
+            let declared = pg_sys::get_atttype(self.fired.relation_oid(), number);
+            let type_oid = pg_sys::getBaseType(declared);
             if type_oid == pg_sys::TEXTOID {
                 return Ok(String::from_datum(datum, false));
+            }
+            // As lookups read it: `character(n)` loses its blanks and a boolean is spelled out.
+            let mut cast = pg_sys::InvalidOid;
+            if is_built_in(type_oid)
+                && pg_sys::find_coercion_pathway(
+                    pg_sys::TEXTOID,
+                    type_oid,
+                    pg_sys::CoercionContext::COERCION_EXPLICIT,
+                    &mut cast,
+                ) == pg_sys::CoercionPathType::COERCION_PATH_FUNC
+            {
+                let text = pg_sys::OidFunctionCall1Coll(cast, pg_sys::DEFAULT_COLLATION_OID, datum);
+                return Ok(String::from_datum(text, false));
             }
             let (mut output, mut is_varlena) = (pg_sys::InvalidOid, false);
             pg_sys::getTypeOutputInfo(type_oid, &mut output, &mut is_varlena);
@@ -348,6 +388,10 @@ impl Reader<'_> {
                 output, datum,
             )))
         }
+    }
+
+    fn rank(&self, role: Option<&str>) -> Rank {
+        role.map_or(Rank::Member, |role| self.binding.rank(role))
     }
 
     /// A membership as a grant: of which rank, and whether in the actor's tenant.
@@ -359,7 +403,7 @@ impl Reader<'_> {
             None => None,
         };
         Ok(Grant {
-            rank: self.binding.rank(role.as_deref().unwrap_or_default()),
+            rank: self.rank(role.as_deref()),
             kept: if row_tenant.is_some() && row_tenant.as_ref() == tenant {
                 Kept::InTenant
             } else {
@@ -371,7 +415,13 @@ impl Reader<'_> {
     /// A user's role as a grant: in the actor's tenant only if the user is in no other.
     fn role_of(&self, row: pg_sys::HeapTuple, tenant: Option<&TenantId>) -> Result<Grant> {
         let role = self.text(row, &self.binding.role_column)?;
-        let rank = self.binding.rank(role.as_deref().unwrap_or_default());
+        let rank = self.rank(role.as_deref());
+        if self.binding.membership.as_ref().map(|table| table.relation) == Some(self.table.relation)
+        {
+            // The row says itself whose it is.
+            let kept = self.grant(row, tenant)?.kept;
+            return Ok(Grant { rank, kept });
+        }
         let user = self.text(row, &self.binding.role_user)?;
         let (Some(query), Some(user)) = (&self.binding.membership_query, user) else {
             return Ok(Grant {
@@ -379,7 +429,12 @@ impl Reader<'_> {
                 kept: Kept::Elsewhere,
             });
         };
-        let memberships = lookup::memberships(self.binding, query, &user, Snapshot::Fresh)?;
+        let memberships = lookup::memberships(
+            self.binding,
+            query,
+            &user,
+            Snapshot::Before(self.fired.command()),
+        )?;
         let inside = !memberships.is_empty()
             && memberships
                 .iter()
