@@ -42,11 +42,13 @@ static ADMIN_ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::
 
 /// Defines the settings and reserves their prefix; called once from `_PG_init`.
 pub fn init() {
-    // SAFETY: a plain read of the process's state.
-    PRELOADED.store(
-        unsafe { pg_sys::process_shared_preload_libraries_in_progress },
-        Ordering::Relaxed,
-    );
+    // Both kinds of preloading run outside of a transaction; a function call that loads the library
+    // runs inside one.
+    // SAFETY: plain reads of the process's state.
+    let before_any_statement = unsafe {
+        pg_sys::process_shared_preload_libraries_in_progress || !pg_sys::IsTransactionState()
+    };
+    PRELOADED.store(before_any_statement, Ordering::Relaxed);
     GucRegistry::define_enum_guc(
         c"pg_tenancy.missing_context",
         c"What a statement on a protected table does without a tenant context.",
@@ -127,7 +129,8 @@ pub fn admin_roles() -> Vec<String> {
         .collect()
 }
 
-/// Whether the postmaster loaded the library, so that no statement ran without its hooks.
+/// Whether the library was there before the session's first statement, by
+/// `shared_preload_libraries` or `session_preload_libraries`.
 pub fn is_preloaded() -> bool {
     PRELOADED.load(Ordering::Relaxed)
 }

@@ -33,7 +33,7 @@ fn loading() -> Line {
         (
             "library",
             "on",
-            "loaded by shared_preload_libraries: hooks see every statement".to_owned(),
+            "preloaded: the hooks see every statement".to_owned(),
         )
     } else {
         (
