@@ -269,12 +269,13 @@ fn check_relation(relation: pg_sys::Oid) -> Result<()> {
         pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE
     ) || persistence == pg_sys::RELPERSISTENCE_TEMP
         || relation.to_u32() < pg_sys::FirstNormalObjectId
+        || name.starts_with("tenancy.")
     {
         return Err(Error::new(
             Kind::WrongObjectType,
             format!("relation {name} cannot be bound"),
         )
-        .detail("Views, foreign tables, temporary tables and system catalogs cannot announce their changes.")
+        .detail("Views, foreign tables, temporary tables and system catalogs cannot announce their changes, and the registry holds no identities.")
         .hint("Bind an ordinary or a partitioned table."));
     }
     Ok(())
@@ -316,6 +317,14 @@ fn check_columns(
         None,
     )?;
     check(tenants, &[], Some(&definition.tenants_id))?;
+    for (relation, column) in [
+        (membership, &definition.membership_user),
+        (role_table, &definition.role_user),
+    ] {
+        if let Some(relation) = relation {
+            query::require_comparable(&query::column(relation, column)?)?;
+        }
+    }
     for (relation, active) in [
         (membership, &definition.membership_active),
         (tenants, &definition.tenants_active),

@@ -212,10 +212,13 @@ fn resolve(stored: &StoredRelation) -> Result<pg_sys::Oid> {
 /// somebody who decides over the whole database: else any role that may create tables in the schema
 /// could say who everybody is as soon as the name is free.
 pub fn find(stored: &StoredRelation) -> Option<pg_sys::Oid> {
-    let by_name = catalog::relation_oid(&stored.schema, &stored.name);
+    // What became a view would have its owner's functions called by a lookup.
+    let by_name = catalog::relation_oid(&stored.schema, &stored.name).filter(is_table);
     // SAFETY: MyDatabaseId is set before any user code runs in a backend.
     let here = unsafe { pg_sys::MyDatabaseId }.to_u32() == stored.database_oid;
-    let by_oid = Some(pg_sys::Oid::from(stored.relation_oid)).filter(|_| here);
+    let by_oid = Some(pg_sys::Oid::from(stored.relation_oid))
+        .filter(|_| here)
+        .filter(is_table);
     if by_name.is_some() && by_name == by_oid {
         return by_name;
     }
@@ -232,6 +235,13 @@ pub fn find(stored: &StoredRelation) -> Option<pg_sys::Oid> {
     by_name
         .filter(|relation| owned(relation, &|owner| is_owners(owner) || decides(owner)))
         .or_else(|| by_oid.filter(|relation| owned(relation, &is_owners)))
+}
+
+fn is_table(relation: &pg_sys::Oid) -> bool {
+    matches!(
+        catalog::relation_kind(*relation),
+        Some(pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE)
+    )
 }
 
 /// An expression is run as the table's owner, whoever that is by then: whoever wrote it must have

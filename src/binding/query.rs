@@ -262,6 +262,11 @@ pub fn require_tenant_type(column: &Column, definition: &Definition, name: &str)
     .hint("Give tenancy.bind the tenant_type of the column: uuid, text, bigint or integer."))
 }
 
+/// Refuses a column that nothing can be compared with.
+pub fn require_comparable(column: &Column) -> Result<()> {
+    equality(column).map(drop)
+}
+
 /// The qualified equality operator of the column's type, and the type of its right side.
 fn equality(column: &Column) -> Result<(String, pg_sys::Oid)> {
     // SAFETY: catalog lookups by oid; the tuple is released before returning.
