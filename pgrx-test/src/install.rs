@@ -139,6 +139,8 @@ fn cargo_pgrx() -> Result<PathBuf> {
     let mut install = toolchain::cargo()?;
     install
         .env("CARGO_TARGET_DIR", &target)
+        // It only drives cargo: compiling it well takes longer than it will ever run.
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
         .args([
             "install",
             "--locked",
