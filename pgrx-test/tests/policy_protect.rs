@@ -804,21 +804,6 @@ fn the_indexes_of_partitions_outlive_the_one_that_adopted_them() {
 }
 
 #[test]
-fn the_state_of_protection_waits_for_nobody() {
-    let stage = Stage::new();
-    stage.items();
-    stage.protect("app.items", "{}");
-    let mut busy = stage.owner();
-    busy.ok("BEGIN; LOCK TABLE app.items IN ACCESS EXCLUSIVE MODE");
-    let mut reader = stage.nobody();
-    reader.ok("SET lock_timeout = '1s'");
-    assert_eq!(
-        reader.int("SELECT count(*) FROM tenancy.protected_tables"),
-        1
-    );
-}
-
-#[test]
 fn side_effects_are_listed_once() {
     use std::sync::{Arc, Mutex};
     let stage = Stage::new();

@@ -201,8 +201,8 @@ pub fn facts(relation: pg_sys::Oid, column: &str) -> Result<Option<Facts>> {
     spi::row(FACTS, &[relation.into(), column.into(), true.into()])
 }
 
-/// The same without its size, which only a lock on the table tells: looking at the state of
-/// protection must not wait for whoever works on a table.
+/// The same without its size, which costs a visit to every partition's files. Deparsing a policy
+/// still waits for whoever holds the table exclusively, as Postgres's own `pg_policies` does.
 pub fn facts_without_size(relation: pg_sys::Oid, column: &str) -> Result<Option<Facts>> {
     spi::row(FACTS, &[relation.into(), column.into(), false.into()])
 }
