@@ -404,6 +404,9 @@ fn replace(definition: &Definition, relations: &[pg_sys::Oid]) -> Result<()> {
     for relation in relations {
         triggers::install(*relation)?;
     }
+    if let Some(tables) = super::registry_tables() {
+        triggers::mend_registry(&tables)?;
+    }
     let document = serde_json::to_value(definition)
         .map_err(|fault| Error::new(Kind::Internal, fault.to_string()))?;
     write(

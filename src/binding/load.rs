@@ -36,7 +36,8 @@ pub fn load() -> Result<Loaded> {
             binding: None,
         });
     };
-    let binding = build(stored)?;
+    let mut binding = build(stored)?;
+    binding.cacheable &= triggers::all_announce(&[registry.binding]);
     Ok(Loaded {
         installed: true,
         binding: Some(binding),

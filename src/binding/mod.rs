@@ -16,7 +16,7 @@ use std::rc::Rc;
 use pgrx::pg_sys;
 
 pub use definition::{Definition, Rank};
-pub use load::registry_tables;
+pub use load::{RegistryTables, registry_tables};
 pub use query::{Query, is_built_in};
 
 use crate::cache::generation;

@@ -6,6 +6,7 @@
 use pgrx::prelude::*;
 use pgrx::{PgList, Spi};
 
+use super::RegistryTables;
 use crate::catalog::{self, quote_identifier};
 use crate::error::{Error, Kind, Result};
 use crate::registry::{ActingRole, PinnedSearchPath};
@@ -127,6 +128,19 @@ pub fn install(relation: pg_sys::Oid) -> Result<()> {
             ));
         }
         run_as_owner(member, &statements)?;
+    }
+    Ok(())
+}
+
+/// Puts the registry's own triggers back in force: `pg_restore --disable-triggers` leaves them as
+/// triggers that replication does not fire.
+pub fn mend_registry(tables: &RegistryTables) -> Result<()> {
+    for table in [tables.binding, tables.protection] {
+        if !all_announce(&[table]) {
+            let name = name_of(table)?;
+            let statement = format!("ALTER TABLE {name} ENABLE ALWAYS TRIGGER {INVALIDATE}");
+            run_as_owner(table, &[statement])?;
+        }
     }
     Ok(())
 }

@@ -120,6 +120,7 @@ fn invalidate(fired: Fired) -> Result<pg_sys::Datum> {
     let relation = fired.relation_oid();
     // SAFETY: registers messages that Postgres sends at commit and applies here at the next command.
     unsafe {
+        generation::note_own_change();
         if let Some(sentinel) = catalog::relation_oid("tenancy", "cache_sentinel") {
             pg_sys::CacheInvalidateRelcacheByRelid(sentinel);
         }
@@ -452,9 +453,15 @@ impl Reader<'_> {
 
 /// Keeps the generation honest for code that changes identity data without a trigger.
 pub fn announce() {
+    generation::note_own_change();
     if let Some(sentinel) = catalog::relation_oid("tenancy", "cache_sentinel") {
         // SAFETY: registers a message that Postgres sends at commit.
         unsafe { pg_sys::CacheInvalidateRelcacheByRelid(sentinel) };
+    }
+    // Whatever became of the registry's own trigger.
+    if let Some(tables) = binding::registry_tables() {
+        // SAFETY: as above.
+        unsafe { pg_sys::CacheInvalidateRelcacheByRelid(tables.binding) };
     }
     generation::mark_binding_stale();
 }
