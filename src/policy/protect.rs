@@ -48,6 +48,9 @@ pub struct Outcome {
     pub entered: bool,
 }
 
+/// The keys that were made, by child.
+type MadeKeys = BTreeMap<u32, Vec<MadeKey>>;
+
 /// One table of a call.
 struct Member {
     facts: Facts,
@@ -425,10 +428,7 @@ fn lock_for(plan: &Plan, table: u32) {
 
 /// The registered tables at both ends of every key from and to `relations`, those of the call as
 /// they will be, and the keys that were made for them.
-fn ends(
-    relations: &[u32],
-    members: &[Member],
-) -> Result<(BTreeMap<u32, End>, BTreeMap<u32, Vec<MadeKey>>)> {
+fn ends(relations: &[u32], members: &[Member]) -> Result<(BTreeMap<u32, End>, MadeKeys)> {
     let mut touched = BTreeSet::new();
     for relation in relations {
         for key in keys::of(pg_sys::Oid::from(*relation))? {
@@ -485,6 +485,7 @@ fn end(facts: &Facts, column: &str, options: Options, enforced: bool) -> End {
     }
 }
 
+/// The tables of the call.
 fn oids(members: &[Member]) -> Vec<u32> {
     members.iter().map(|member| member.facts.oid).collect()
 }
