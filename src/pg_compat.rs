@@ -82,3 +82,64 @@ pub unsafe fn named_relation(
         }
     }
 }
+
+/// Defines an `ExecutorRun` hook, whose arguments differ: it calls the second argument with the query
+/// and goes on to the hook in the third.
+#[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]
+macro_rules! executor_run_hook {
+    ($name:ident, $before:path, $previous:ident) => {
+        #[pg_guard]
+        unsafe extern "C-unwind" fn $name(
+            query: *mut pg_sys::QueryDesc,
+            direction: pg_sys::ScanDirection::Type,
+            count: u64,
+            once: bool,
+        ) {
+            // SAFETY: Postgres passes a valid query; the previous hook expects the same.
+            unsafe {
+                $before(query);
+                match $previous {
+                    #[allow(
+                        ffi_unwind_calls,
+                        reason = "the boundary turns a Postgres error into a panic"
+                    )]
+                    Some(previous) => pgrx::pg_sys::ffi::pg_guard_ffi_boundary(|| {
+                        previous(query, direction, count, once)
+                    }),
+                    None => pg_sys::standard_ExecutorRun(query, direction, count, once),
+                }
+            }
+        }
+    };
+}
+
+/// Defines an `ExecutorRun` hook, whose arguments differ: it calls the second argument with the query
+/// and goes on to the hook in the third.
+#[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17")))]
+macro_rules! executor_run_hook {
+    ($name:ident, $before:path, $previous:ident) => {
+        #[pg_guard]
+        unsafe extern "C-unwind" fn $name(
+            query: *mut pg_sys::QueryDesc,
+            direction: pg_sys::ScanDirection::Type,
+            count: u64,
+        ) {
+            // SAFETY: Postgres passes a valid query; the previous hook expects the same.
+            unsafe {
+                $before(query);
+                match $previous {
+                    #[allow(
+                        ffi_unwind_calls,
+                        reason = "the boundary turns a Postgres error into a panic"
+                    )]
+                    Some(previous) => pgrx::pg_sys::ffi::pg_guard_ffi_boundary(|| {
+                        previous(query, direction, count)
+                    }),
+                    None => pg_sys::standard_ExecutorRun(query, direction, count),
+                }
+            }
+        }
+    };
+}
+
+pub(crate) use executor_run_hook;

@@ -1,7 +1,7 @@
 //! The generation of identity data: raised whenever another answer might be right.
 //!
-//! Owns the relation cache callback. The callback runs inside Postgres's invalidation processing, at
-//! almost any moment: it must never allocate, read the catalog, or raise.
+//! Owns the relation and function cache callbacks. They run inside Postgres's invalidation processing, at
+//! almost any moment: they must never allocate, read the catalog, or raise.
 
 use std::cell::UnsafeCell;
 
@@ -16,6 +16,8 @@ struct Watch {
     binding_stale: bool,
     /// The list of protected tables must be read again.
     protection_stale: bool,
+    /// This transaction wrote identity data.
+    own_changes: bool,
     sentinel: pg_sys::Oid,
     binding: pg_sys::Oid,
     protection: pg_sys::Oid,
@@ -32,6 +34,7 @@ static WATCH: Single = Single(UnsafeCell::new(Watch {
     generation: 1,
     binding_stale: true,
     protection_stale: true,
+    own_changes: false,
     sentinel: pg_sys::InvalidOid,
     binding: pg_sys::InvalidOid,
     protection: pg_sys::InvalidOid,
@@ -49,6 +52,11 @@ pub fn init() {
     unsafe {
         pg_sys::CacheRegisterRelcacheCallback(
             Some(relation_invalidated),
+            pg_sys::Datum::from(0usize),
+        );
+        pg_sys::CacheRegisterSyscacheCallback(
+            pg_sys::SysCacheIdentifier::PROCOID as i32,
+            Some(function_invalidated),
             pg_sys::Datum::from(0usize),
         );
     }
@@ -80,6 +88,22 @@ pub fn watch_bound(mut relations: Vec<pg_sys::Oid>) {
     relations.sort_unstable_by_key(|relation| relation.to_u32());
     let old = with(|watch| std::mem::replace(&mut watch.bound, relations));
     drop(old);
+}
+
+/// Notes that this transaction writes identity data. The message that its trigger registers is taken
+/// in at the next command, which may be one of another trigger, before the row itself is written.
+pub fn note_own_change() {
+    with(|watch| watch.own_changes = true);
+}
+
+/// Whether this transaction wrote identity data: then nothing is kept beyond a statement.
+pub fn has_own_changes() -> bool {
+    with(|watch| watch.own_changes)
+}
+
+/// Called when a transaction is over.
+pub fn end_transaction() {
+    with(|watch| watch.own_changes = false);
 }
 
 /// Marks the binding as read; returns whether it had to be read again.
@@ -127,4 +151,18 @@ unsafe extern "C-unwind" fn relation_invalidated(_argument: pg_sys::Datum, relat
     if identity_changed {
         hot::forget();
     }
+}
+
+/// A bound expression may call a function that was replaced.
+#[pg_guard]
+unsafe extern "C-unwind" fn function_invalidated(
+    _argument: pg_sys::Datum,
+    _cache: i32,
+    _hash: pg_sys::uint32,
+) {
+    with(|watch| {
+        watch.binding_stale = true;
+        watch.generation += 1;
+    });
+    hot::forget();
 }

@@ -4,12 +4,13 @@
 //! context of an older generation, and must never let a lookup run inside another.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use pgrx::pg_sys::{self, Datum};
 
 use super::hot::{self, Answers};
-use super::identity::TenantType;
+use super::identity::{TenantId, TenantType};
 use super::model::{Missing, Resolved, Standing};
 use super::{lookup, setting, validate};
 use crate::binding::{self, Binding};
@@ -21,13 +22,25 @@ use crate::pg_compat;
 /// The context that counts, with the memory its answers point to.
 struct Current {
     resolved: Rc<Resolved>,
-    answers: Option<Answers>,
+    answers: Option<Rc<Answers>>,
+}
+
+/// A tenant, comparable within one transaction at the cost of a pointer. Not a tenant's name: it means
+/// nothing once the transaction is over, and no query survives that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TenantMark(*const Answers);
+
+impl Current {
+    fn mark(&self) -> TenantMark {
+        TenantMark(self.answers.as_ref().map_or(core::ptr::null(), Rc::as_ptr))
+    }
 }
 
 thread_local! {
     static CURRENT: RefCell<Option<Rc<Current>>> = const { RefCell::new(None) };
-    /// Contexts that counted earlier in the transaction: the executor may still point to them.
-    static RETIRED: RefCell<Vec<Rc<Current>>> = const { RefCell::new(Vec::new()) };
+    /// The answers of every tenant that counted in the transaction: the executor may still point to
+    /// them. One for a tenant, however often the context goes back and forth.
+    static ANSWERS: RefCell<HashMap<TenantId, Rc<Answers>>> = RefCell::new(HashMap::new());
     static IS_CURRENT: Cell<bool> = const { Cell::new(false) };
     /// The current context must not outlive the statement: it could not be cached.
     static STATEMENT_ONLY: Cell<bool> = const { Cell::new(false) };
@@ -57,8 +70,38 @@ pub fn start_statement(parallel: bool) {
 pub fn end_transaction() {
     hot::forget();
     STATEMENT_ONLY.set(false);
-    let retired = RETIRED.take();
-    drop(retired);
+    generation::end_transaction();
+    // SAFETY: a plain read of the backend's state.
+    if !unsafe { pg_sys::ActivePortal }.is_null() {
+        // A procedure committed and goes on: its arguments may still point to answers.
+        return;
+    }
+    let kept = CURRENT.with_borrow(Clone::clone);
+    let kept = kept.as_ref().and_then(|current| current.answers.as_ref());
+    ANSWERS.with_borrow_mut(|answers| {
+        if answers.len() > 1 {
+            answers.retain(|_, answer| kept.is_some_and(|kept| Rc::ptr_eq(kept, answer)));
+            answers.shrink_to(16);
+        }
+    });
+}
+
+/// The tenant of the context, if it is known without asking.
+pub fn known_tenant() -> Option<TenantMark> {
+    if !IS_CURRENT.get() {
+        return None;
+    }
+    CURRENT.with_borrow(|current| current.as_deref().map(Current::mark))
+}
+
+/// The tenant of the context, and a mark of its own for none.
+pub fn tenant_mark() -> Result<TenantMark> {
+    current()?;
+    Ok(CURRENT.with_borrow(|current| {
+        current
+            .as_deref()
+            .map_or(TenantMark(core::ptr::null()), Current::mark)
+    }))
 }
 
 /// The context, whatever it is.
@@ -162,18 +205,26 @@ fn make_current(resolved: Rc<Resolved>, keep: Keep) {
         .with_borrow(Clone::clone)
         .filter(|current| Rc::ptr_eq(&current.resolved, &resolved) || current.resolved == resolved);
     let current = same.unwrap_or_else(|| {
-        let answers = resolved.tenant().map(Answers::new);
+        let answers = resolved.tenant().map(answers_of);
         Rc::new(Current { resolved, answers })
     });
-    let old = CURRENT.replace(Some(current.clone()));
-    if let Some(old) = old.filter(|old| !Rc::ptr_eq(old, &current)) {
-        RETIRED.with_borrow_mut(|retired| retired.push(old));
-    }
+    CURRENT.replace(Some(current.clone()));
     IS_CURRENT.set(true);
     STATEMENT_ONLY.set(keep == Keep::Statement);
     if let Some(answers) = &current.answers {
         answers.remember();
     }
+}
+
+fn answers_of(tenant: &TenantId) -> Rc<Answers> {
+    ANSWERS.with_borrow_mut(|answers| match answers.get(tenant) {
+        Some(known) => known.clone(),
+        None => {
+            let new = Rc::new(Answers::new(tenant));
+            answers.insert(tenant.clone(), new.clone());
+            new
+        }
+    })
 }
 
 /// How often a lookup is repeated because identity data changed under it.
@@ -196,14 +247,13 @@ fn resolve(binding: &Rc<Binding>) -> Result<(Rc<Resolved>, Keep)> {
         let resolved = lookup::look_up(binding, &asked, lookup::Snapshot::OfStatement)?;
         return Ok((Rc::new(resolved), Keep::Statement));
     }
-    let keep = if binding.is_cacheable() && binding.settings_are_watched() {
+    let cacheable = binding.is_cacheable() && !generation::has_own_changes();
+    let keep = if cacheable && binding.settings_are_watched() {
         Keep::Transaction
     } else {
         Keep::Statement
     };
-    if binding.is_cacheable()
-        && let Some(known) = store::find(&asked, generation::current())
-    {
+    if cacheable && let Some(known) = store::find(&asked, generation::current()) {
         return Ok((known, keep));
     }
     for _ in 0..ATTEMPTS {
@@ -213,7 +263,7 @@ fn resolve(binding: &Rc<Binding>) -> Result<(Rc<Resolved>, Keep)> {
         if generation::current() != before {
             continue;
         }
-        if binding.is_cacheable() && !pg_compat::one_snapshot_per_transaction() {
+        if cacheable && !pg_compat::one_snapshot_per_transaction() {
             store::insert(asked, resolved.clone(), before, gucs::cache_entries());
         }
         return Ok((resolved, keep));

@@ -176,11 +176,14 @@ pub fn end_transaction() {
     if pg_compat::in_parallel_worker() || gucs::context_scope() == ContextScope::Session {
         return;
     }
-    for setting in OWNED.with_borrow(Clone::clone) {
-        let name = setting.name.to_string_lossy();
-        if set_with_session_scope(variable(&name)) {
-            reset(&name);
-        }
+    let set: Vec<_> = OWNED.with_borrow(|all| {
+        all.iter()
+            .filter(|setting| set_with_session_scope(setting.variable))
+            .map(|setting| setting.name.to_string_lossy().into_owned())
+            .collect()
+    });
+    for name in set {
+        reset(&name);
     }
 }
 

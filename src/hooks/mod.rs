@@ -2,25 +2,37 @@
 //!
 //! Owns the chain of hooks. Each does its cheap exits first; none reads the catalog before them.
 
+mod continued;
 mod protected;
 
+use pgrx::is_a;
 use pgrx::prelude::*;
 
 use crate::cache::generation;
+use crate::context::resolve::TenantMark;
 use crate::context::{hot, resolve, setting};
 use crate::error::OrRaise;
 use crate::gucs::{self, MissingContext};
 use crate::pg_compat;
 
+static mut PREVIOUS_PLANNER: pg_sys::planner_hook_type = None;
+static mut PREVIOUS_UTILITY: pg_sys::ProcessUtility_hook_type = None;
 static mut PREVIOUS_EXECUTOR_START: pg_sys::ExecutorStart_hook_type = None;
+static mut PREVIOUS_EXECUTOR_RUN: pg_sys::ExecutorRun_hook_type = None;
 
 /// Installs the hooks and defines the default settings; called once from `_PG_init`.
 pub fn init() {
     generation::init();
     // SAFETY: the backend, or the postmaster, has one thread; the callbacks are static functions.
     unsafe {
+        PREVIOUS_PLANNER = pg_sys::planner_hook;
+        pg_sys::planner_hook = Some(plan);
+        PREVIOUS_UTILITY = pg_sys::ProcessUtility_hook;
+        pg_sys::ProcessUtility_hook = Some(utility);
         PREVIOUS_EXECUTOR_START = pg_sys::ExecutorStart_hook;
         pg_sys::ExecutorStart_hook = Some(executor_start);
+        PREVIOUS_EXECUTOR_RUN = pg_sys::ExecutorRun_hook;
+        pg_sys::ExecutorRun_hook = Some(executor_run);
         pg_sys::RegisterXactCallback(Some(transaction_event), core::ptr::null_mut());
     }
     for name in setting::DEFAULT_NAMES {
@@ -28,13 +40,99 @@ pub fn init() {
     }
 }
 
+/// The planner asks for the tenant to estimate by it, before the executor starts: what it is told, an
+/// error included, must not be out of date either.
+#[pg_guard]
+unsafe extern "C-unwind" fn plan(
+    query: *mut pg_sys::Query,
+    text: *const core::ffi::c_char,
+    options: i32,
+    parameters: pg_sys::ParamListInfo,
+) -> *mut pg_sys::PlannedStmt {
+    catch_up();
+    // SAFETY: Postgres passes a valid query; the previous hook expects the same.
+    unsafe {
+        match PREVIOUS_PLANNER {
+            #[allow(
+                ffi_unwind_calls,
+                reason = "the boundary turns a Postgres error into a panic"
+            )]
+            Some(previous) => pgrx::pg_sys::ffi::pg_guard_ffi_boundary(|| {
+                previous(query, text, options, parameters)
+            }),
+            None => pg_sys::standard_planner(query, text, options, parameters),
+        }
+    }
+}
+
+/// The arguments of CALL and EXECUTE are computed without the executor.
+#[pg_guard]
+#[allow(clippy::too_many_arguments, reason = "Postgres's signature")]
+unsafe extern "C-unwind" fn utility(
+    statement: *mut pg_sys::PlannedStmt,
+    text: *const core::ffi::c_char,
+    read_only_tree: bool,
+    context: pg_sys::ProcessUtilityContext::Type,
+    parameters: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    destination: *mut pg_sys::DestReceiver,
+    completion: *mut pg_sys::QueryCompletion,
+) {
+    // SAFETY: Postgres passes a valid statement; the previous hook expects the same.
+    unsafe {
+        if !is_a((*statement).utilityStmt, pg_sys::NodeTag::T_TransactionStmt) {
+            catch_up();
+        }
+        match PREVIOUS_UTILITY {
+            #[allow(
+                ffi_unwind_calls,
+                reason = "the boundary turns a Postgres error into a panic"
+            )]
+            Some(previous) => pgrx::pg_sys::ffi::pg_guard_ffi_boundary(|| {
+                previous(
+                    statement,
+                    text,
+                    read_only_tree,
+                    context,
+                    parameters,
+                    environment,
+                    destination,
+                    completion,
+                );
+            }),
+            None => pg_sys::standard_ProcessUtility(
+                statement,
+                text,
+                read_only_tree,
+                context,
+                parameters,
+                environment,
+                destination,
+                completion,
+            ),
+        }
+    }
+}
+
+/// Takes in what others committed, and ends what counted for one statement only.
+fn catch_up() {
+    // SAFETY: a plain read of the backend's state.
+    let can_read = unsafe { pg_sys::IsTransactionState() };
+    if can_read && !pg_compat::in_parallel_worker() && !resolve::is_resolving() {
+        generation::accept_messages();
+        resolve::start_statement(false);
+    }
+}
+
 #[pg_guard]
 unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: i32) {
     // SAFETY: Postgres passes a valid query; the previous hook expects the same.
     unsafe {
-        if !pg_compat::in_parallel_worker() && !resolve::is_resolving() {
-            statement_starts((*query).plannedstmt, flags);
-        }
+        let tenant = if pg_compat::in_parallel_worker() || resolve::is_resolving() {
+            None
+        } else {
+            statement_starts((*query).plannedstmt, flags)
+        };
         match PREVIOUS_EXECUTOR_START {
             #[allow(
                 ffi_unwind_calls,
@@ -43,30 +141,56 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
             Some(previous) => pgrx::pg_sys::ffi::pg_guard_ffi_boundary(|| previous(query, flags)),
             None => pg_sys::standard_ExecutorStart(query, flags),
         }
+        if let Some(tenant) = tenant {
+            continued::note(query, tenant);
+        }
     }
 }
 
+/// Returns the tenant that the statement is started for, where that may matter.
+///
 /// # Safety
 /// `statement` is a valid planned statement.
-unsafe fn statement_starts(statement: *const pg_sys::PlannedStmt, flags: i32) {
+unsafe fn statement_starts(
+    statement: *const pg_sys::PlannedStmt,
+    flags: i32,
+) -> Option<TenantMark> {
     generation::accept_messages();
     // SAFETY: by the caller's promise.
     let parallel = unsafe { (*statement).parallelModeNeeded };
     resolve::start_statement(parallel);
-    let only_explained = flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as i32 != 0;
-    if parallel && !only_explained {
+    if flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as i32 != 0 {
+        return None;
+    }
+    if parallel {
         resolve::start_parallel_statement().or_raise();
     }
-    if hot::has_tenant() || only_explained || gucs::missing_context() == MissingContext::Deny {
-        return;
-    }
     // SAFETY: by the caller's promise.
-    if unsafe { protected::is_touched(statement) } {
+    if !unsafe { protected::is_touched(statement) } {
+        return None;
+    }
+    if hot::has_tenant() {
+        return resolve::known_tenant();
+    }
+    if gucs::missing_context() == MissingContext::Error {
         resolve::current_for_policy().or_raise();
-        if parallel {
-            // The leader must see what its workers will: the statement's snapshot.
-            hot::forget();
-        }
+    }
+    let tenant = resolve::tenant_mark().or_raise();
+    if parallel {
+        // The leader must see what its workers will: the statement's snapshot.
+        hot::forget();
+    }
+    Some(tenant)
+}
+
+pg_compat::executor_run_hook!(executor_run, continue_query, PREVIOUS_EXECUTOR_RUN);
+
+/// # Safety
+/// `query` is a valid query that was started.
+unsafe fn continue_query(query: *mut pg_sys::QueryDesc) {
+    if !pg_compat::in_parallel_worker() && !resolve::is_resolving() {
+        // SAFETY: by the caller's promise.
+        unsafe { continued::check(query) };
     }
 }
 

@@ -4,7 +4,6 @@
 //! that the answer does not depend on which rows a plan happens to evaluate.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
 
 use pgrx::PgList;
 use pgrx::prelude::*;
@@ -14,7 +13,8 @@ use crate::catalog::{self, RelationName};
 use crate::{binding, pg_compat, registry};
 
 thread_local! {
-    static PROTECTED: RefCell<HashSet<pg_sys::Oid>> = RefCell::new(HashSet::new());
+    /// Sorted.
+    static PROTECTED: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Whether the statement names a table with enforced policies that bind the role it is checked for.
@@ -32,16 +32,17 @@ pub unsafe fn is_touched(statement: *const pg_sys::PlannedStmt) -> bool {
             .iter_ptr()
             .filter_map(|entry| pg_compat::named_relation(statement, entry))
             .any(|named| {
-                PROTECTED.with_borrow(|protected| protected.contains(&named.relation))
-                    && pg_sys::check_enable_rls(named.relation, named.acting_role, true)
-                        == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32
+                PROTECTED.with_borrow(|protected| {
+                    protected.binary_search(&named.relation.to_u32()).is_ok()
+                }) && pg_sys::check_enable_rls(named.relation, named.acting_role, true)
+                    == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32
             })
     }
 }
 
 fn any_protected() -> bool {
     if generation::take_protection_stale() {
-        PROTECTED.with_borrow_mut(HashSet::clear);
+        PROTECTED.with_borrow_mut(Vec::clear);
         let mut unfinished = StaleUnlessDone(true);
         if let Some(found) = read() {
             PROTECTED.replace(found);
@@ -62,21 +63,19 @@ impl Drop for StaleUnlessDone {
 }
 
 /// The enforced tables of the registry; `None` where the extension is not installed.
-fn read() -> Option<HashSet<pg_sys::Oid>> {
+fn read() -> Option<Vec<u32>> {
     let tables = binding::registry_tables()?;
-    let mut found = HashSet::new();
+    let mut found = Vec::new();
     for row in registry::protection_rows(tables.protection) {
         if row.mode == "enforce" {
             let name = RelationName {
                 schema: row.schema,
                 name: row.name,
             };
-            found.extend(catalog::registered_relation(
-                &name,
-                row.relation,
-                row.database,
-            ));
+            let relation = catalog::registered_relation(&name, row.relation, row.database);
+            found.extend(relation.map(pg_sys::Oid::to_u32));
         }
     }
+    found.sort_unstable();
     Some(found)
 }
