@@ -348,6 +348,7 @@ fn another_binding_is_seen() {
 
 #[test]
 fn a_rename_is_followed() {
+    let world = world();
     let sql = format!(
         "ALTER TABLE members RENAME TO crew; CREATE SCHEMA hr AUTHORIZATION {}; ALTER TABLE crew SET SCHEMA hr",
         world.owner
