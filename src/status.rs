@@ -20,7 +20,14 @@ fn status() -> TableIterator<
         name!(detail, String),
     ),
 > {
-    let lines = [loading(), binding_line(), settings(), cache(), protection()];
+    let lines = [
+        loading(),
+        binding_line(),
+        settings(),
+        cache(),
+        guard(),
+        protection(),
+    ];
     TableIterator::new(
         lines
             .into_iter()
@@ -95,6 +102,23 @@ fn cache() -> Line {
                 .to_owned(),
         ),
         _ => ("cache", "off", "nothing is bound".to_owned()),
+    }
+}
+
+fn guard() -> Line {
+    match binding::current() {
+        Ok(Some(binding)) if binding.is_guarded() => (
+            "guard",
+            "on",
+            "identity columns of bound tables are guarded".to_owned(),
+        ),
+        Ok(Some(_)) => (
+            "guard",
+            "off",
+            "the trigger tenancy_identity_guard is missing or disabled on a bound table, a partition or a child of one. Call tenancy.bind() again to restore it"
+                .to_owned(),
+        ),
+        _ => ("guard", "off", "nothing is bound".to_owned()),
     }
 }
 

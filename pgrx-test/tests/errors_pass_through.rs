@@ -113,8 +113,21 @@ fn fields(e: &DbError) -> String {
     };
     format!(
         "severity={} parsed={:?} code={} message={:?} detail={:?} hint={:?} position={position:?} where={:?} schema={:?} table={:?} column={:?} datatype={:?} constraint={:?} file={:?} line={:?} routine={:?}",
-        e.severity(), e.parsed_severity(), e.code().code(), e.message(), e.detail(), e.hint(), e.where_(), e.schema(), e.table(),
-        e.column(), e.datatype(), e.constraint(), e.file(), e.line(), e.routine()
+        e.severity(),
+        e.parsed_severity(),
+        e.code().code(),
+        e.message(),
+        e.detail(),
+        e.hint(),
+        e.where_(),
+        e.schema(),
+        e.table(),
+        e.column(),
+        e.datatype(),
+        e.constraint(),
+        e.file(),
+        e.line(),
+        e.routine()
     )
 }
 

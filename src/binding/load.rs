@@ -108,6 +108,7 @@ fn build(stored: Stored) -> Result<Binding> {
     let _path = PinnedSearchPath::new();
     let mut watched = Vec::new();
     let mut cacheable = true;
+    let mut guarded = true;
     let mut table = |stored: &Option<StoredRelation>,
                      columns: &[Option<&String>],
                      active: Option<&String>|
@@ -129,6 +130,7 @@ fn build(stored: Stored) -> Result<Binding> {
         }
         let family = triggers::with_children(relation);
         cacheable &= triggers::all_announce(&family);
+        guarded &= triggers::all_guard(&family);
         watched.extend(family);
         Ok(Some(BoundTable {
             relation,
@@ -185,6 +187,7 @@ fn build(stored: Stored) -> Result<Binding> {
         tenants_query,
         user_type,
         cacheable,
+        guarded,
     })
 }
 

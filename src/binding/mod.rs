@@ -47,6 +47,8 @@ pub struct Binding {
     user_type: UserType,
     /// Whether every change of identity data announces itself, and lookups depend on nothing else.
     cacheable: bool,
+    /// Whether writes to identity data are judged everywhere.
+    guarded: bool,
 }
 
 impl core::ops::Deref for Binding {
@@ -66,6 +68,11 @@ impl Binding {
     /// Whether a lookup may be answered from an earlier one.
     pub fn is_cacheable(&self) -> bool {
         self.cacheable
+    }
+
+    /// Whether the guard watches all the bound tables, with their partitions and children.
+    pub fn is_guarded(&self) -> bool {
+        self.guarded
     }
 
     /// Whether an assignment to any of the settings is noticed.

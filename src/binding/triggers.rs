@@ -31,15 +31,31 @@ pub fn with_children(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
 
 /// Whether every change to any of the tables announces itself.
 pub fn all_announce(relations: &[pg_sys::Oid]) -> bool {
-    let Some(function) = trigger_function(c"invalidate_context") else {
+    let always = |fires| fires == pg_sys::TRIGGER_FIRES_ALWAYS;
+    all_fire(relations, c"invalidate_context", always)
+}
+
+/// Whether identity is guarded in all of the tables. Replication is exempt.
+pub fn all_guard(relations: &[pg_sys::Oid]) -> bool {
+    let fires =
+        |fires| fires == pg_sys::TRIGGER_FIRES_ALWAYS || fires == pg_sys::TRIGGER_FIRES_ON_ORIGIN;
+    all_fire(relations, c"guard_identity", fires)
+}
+
+fn all_fire(
+    relations: &[pg_sys::Oid],
+    function: &core::ffi::CStr,
+    is_in_force: impl Fn(u8) -> bool,
+) -> bool {
+    let Some(function) = trigger_function(function) else {
         return false;
     };
     relations
         .iter()
-        .all(|relation| announces(*relation, function))
+        .all(|relation| fires(*relation, function, &is_in_force))
 }
 
-fn announces(relation: pg_sys::Oid, function: pg_sys::Oid) -> bool {
+fn fires(relation: pg_sys::Oid, function: pg_sys::Oid, is_in_force: &impl Fn(u8) -> bool) -> bool {
     let changes =
         pg_sys::TRIGGER_TYPE_INSERT | pg_sys::TRIGGER_TYPE_UPDATE | pg_sys::TRIGGER_TYPE_DELETE;
     // A foreign table changes where no trigger of ours runs.
@@ -58,7 +74,7 @@ fn announces(relation: pg_sys::Oid, function: pg_sys::Oid) -> bool {
         if !description.is_null() {
             let count = usize::try_from((*description).numtriggers).unwrap_or(0);
             for trigger in core::slice::from_raw_parts((*description).triggers, count) {
-                let fires = trigger.tgenabled as u8 == pg_sys::TRIGGER_FIRES_ALWAYS
+                let fires = is_in_force(trigger.tgenabled as u8)
                     && trigger.tgqual.is_null()
                     && trigger.tgnattr == 0;
                 if trigger.tgfoid == function

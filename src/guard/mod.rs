@@ -145,7 +145,14 @@ enum Holds {
 fn guard(fired: Fired) -> Result<pg_sys::Datum> {
     let relation = fired.relation_oid();
     // Before the binding is read: where it is broken, they must be able to mend it.
-    if is_owners(relation)? || cascade::wrote(&fired) {
+    if is_owners(relation)? {
+        return Ok(fired.returns);
+    }
+    // Its rows do not say which command wrote them.
+    if catalog::relation_kind(relation) == Some(pg_sys::RELKIND_FOREIGN_TABLE) {
+        return Err(refusal(&fired, "a foreign table cannot be guarded"));
+    }
+    if cascade::wrote(&fired) {
         return Ok(fired.returns);
     }
     let Some(binding) = binding::current()? else {
