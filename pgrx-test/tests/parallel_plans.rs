@@ -177,3 +177,68 @@ fn settings_of_other_names_count_and_what_an_earlier_transaction_left_does_not()
         );
     }
 }
+
+/// A kept plan is not planned anew, and on an unprotected table nobody asks before the workers do.
+#[test]
+fn a_kept_plan_follows_another_binding_past_what_its_setting_held_before() {
+    let world = world(Server::preloaded());
+    world.admin().ok(&format!(
+        "CREATE TABLE plain AS SELECT * FROM notes; ALTER TABLE plain SET (parallel_workers = 4); ANALYZE plain;
+         GRANT SELECT ON plain TO {}",
+        world.app
+    ));
+    let mut client = world.app();
+    force(&mut client);
+    client.ok("SET plan_cache_mode = force_generic_plan");
+    let count = client
+        .prepare("SELECT count(*)::text FROM plain WHERE tenant_id = current_tenant_id()")
+        .unwrap();
+    client.ok("BEGIN; SET LOCAL app.current_user_id = 'u1'");
+    assert_eq!(run(&mut client, &count).as_deref(), Some("3000"));
+    client.ok("COMMIT");
+    client.ok("SET my.uid = 'u2'");
+    world
+        .admin()
+        .ok("SELECT tenancy.bind(user_setting => 'my.uid', membership => 'members')");
+    assert_eq!(run(&mut client, &count).as_deref(), Some("0"));
+    client.ok("BEGIN; SET LOCAL my.uid = 'u1'");
+    assert_eq!(run(&mut client, &count).as_deref(), Some("3000"));
+}
+
+/// Leader and workers look the tenant up by themselves, and must all see what the statement's
+/// snapshot sees: never rows of the old tenant beside rows of the new one.
+#[test]
+fn a_membership_that_moves_meanwhile_is_seen_whole() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let world = world(Server::preloaded());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut writer = world.admin();
+            let mut tenants = [A, B].iter().cycle();
+            while !done.load(Ordering::SeqCst) {
+                let tenant = tenants.next().unwrap();
+                writer.ok(&format!(
+                    "UPDATE members SET tenant_id = '{tenant}' WHERE user_id = 'u1'"
+                ));
+            }
+        });
+        let mut client = world.app_as("u1");
+        force(&mut client);
+        let count = client.prepare(COUNT).unwrap();
+        let mut whole = 0;
+        let wrong = (0..200).find_map(|_| match client.query_one(&count, &[]) {
+            Ok(row) => {
+                let seen: String = row.get(0);
+                whole += 1;
+                (!["a3000", "b3000"].contains(&seen.as_str())).then_some(seen)
+            }
+            // The tenant moved between the start of the statement and its first row.
+            Err(error) if error.code().is_some_and(|code| code.code() == "55000") => None,
+            Err(error) => Some(pgrx_test::fixture::describe(&error)),
+        });
+        done.store(true, Ordering::SeqCst);
+        assert_eq!(wrong, None);
+        assert!(whole > 50, "only {whole} of 200 statements went through");
+    });
+}
