@@ -57,13 +57,6 @@ pub fn quote_identifier(name: &str) -> String {
     unsafe { string_from(pg_sys::quote_identifier(name.as_ptr())) }.unwrap_or_default()
 }
 
-/// Quotes a literal as Postgres does.
-pub fn quote_literal(text: &str) -> String {
-    let text = c_string(text);
-    // SAFETY: a NUL-terminated string; the result is palloc'd.
-    unsafe { string_from(pg_sys::quote_literal_cstr(text.as_ptr())) }.unwrap_or_default()
-}
-
 /// Schema and name of a relation; `None` when it is gone.
 pub fn relation_name(relation: pg_sys::Oid) -> Option<RelationName> {
     // SAFETY: catalog lookups by oid; null for what does not exist.

@@ -38,7 +38,10 @@ pub fn run(args: &Args) -> Result<()> {
         run.keep()?;
     }
     let tree = matrix::ready_tree(version, run.path())?;
-    step("demo", format!("starting a private cluster ({})", tree.description()));
+    step(
+        "demo",
+        format!("starting a private cluster ({})", tree.description()),
+    );
     let cluster = Cluster::create(run.path(), &tree.bin_dir(), "demo")
         .set("shared_preload_libraries", "pg_tenancy")
         .keep(args.keep)
@@ -55,7 +58,10 @@ pub fn run(args: &Args) -> Result<()> {
             server.port
         );
         println!("and begin with\n  BEGIN; SET LOCAL app.current_user_id = 'user-a-1';");
-        println!("Stop it with\n  kill -INT $(head -1 {}/postmaster.pid)", server.data_dir.display());
+        println!(
+            "Stop it with\n  kill -INT $(head -1 {}/postmaster.pid)",
+            server.data_dir.display()
+        );
     }
     Ok(())
 }
@@ -63,7 +69,8 @@ pub fn run(args: &Args) -> Result<()> {
 fn set_up(server: &'static Server) -> Result<()> {
     heading("Setting up");
     let superuser = &server.superuser;
-    session(server, "postgres", superuser)?.batch_execute(&format!("CREATE DATABASE {DATABASE}"))?;
+    session(server, "postgres", superuser)?
+        .batch_execute(&format!("CREATE DATABASE {DATABASE}"))?;
     let mut owner = session(server, DATABASE, superuser)?;
     owner.batch_execute("CREATE EXTENSION pg_tenancy")?;
     owner.batch_execute(SCHEMA)?;
@@ -195,7 +202,11 @@ fn print_result(messages: Vec<SimpleQueryMessage>) {
             SimpleQueryMessage::CommandComplete(count) => {
                 if rows == 0 {
                     println!("  {count} rows");
-                } else if table.row_iter().next().is_some_and(|row| row.cell_iter().any(|c| !c.content().is_empty())) {
+                } else if table
+                    .row_iter()
+                    .next()
+                    .is_some_and(|row| row.cell_iter().any(|c| !c.content().is_empty()))
+                {
                     println!("{table}");
                 }
                 table = new_table();

@@ -220,8 +220,8 @@ pub fn find(stored: &StoredRelation) -> Option<pg_sys::Oid> {
     let by_name = catalog::relation_oid(&stored.schema, &stored.name).filter(is_table);
     // SAFETY: MyDatabaseId is set before any user code runs in a backend.
     let here = unsafe { pg_sys::MyDatabaseId }.to_u32() == stored.database_oid;
-    let by_oid = Some(pg_sys::Oid::from(stored.relation_oid))
-        .filter(|_| here)
+    let by_oid = here
+        .then(|| pg_sys::Oid::from(stored.relation_oid))
         .filter(is_table);
     if by_name.is_some() && by_name == by_oid {
         return by_name;

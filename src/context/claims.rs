@@ -9,11 +9,11 @@ use serde_json::Value;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// Not JSON at all.
-    NotJson,
+    Malformed,
     /// JSON, but not an object.
-    NotAnObject,
+    WrongShape,
     /// The claim is there with a type that identifies nobody.
-    NotAnIdentifier { claim: String },
+    Unusable { claim: String },
 }
 
 /// A parsed document.
@@ -25,8 +25,8 @@ impl Claims {
     pub fn parse(text: &str) -> Result<Self, Fault> {
         match serde_json::from_str(text) {
             Ok(value @ Value::Object(_)) => Ok(Self(value)),
-            Ok(_) => Err(Fault::NotAnObject),
-            Err(_) => Err(Fault::NotJson),
+            Ok(_) => Err(Fault::WrongShape),
+            Err(_) => Err(Fault::Malformed),
         }
     }
 
@@ -45,7 +45,7 @@ impl Claims {
             Some(Value::Number(number)) if number.is_i64() || number.is_u64() => {
                 Ok(Some(number.to_string()))
             }
-            Some(_) => Err(Fault::NotAnIdentifier {
+            Some(_) => Err(Fault::Unusable {
                 claim: claim.to_owned(),
             }),
         }
@@ -101,7 +101,7 @@ mod tests {
         for value in ["true", "[]", "{}", "1.5", "36893488147419103232"] {
             assert_eq!(
                 identifier(&format!(r#"{{"sub":{value}}}"#), "sub"),
-                Err(Fault::NotAnIdentifier {
+                Err(Fault::Unusable {
                     claim: "sub".into()
                 }),
                 "{value}"
@@ -111,9 +111,9 @@ mod tests {
 
     #[test]
     fn documents_that_are_not_objects_are_errors() {
-        assert_eq!(Claims::parse("{").unwrap_err(), Fault::NotJson);
-        assert_eq!(Claims::parse("").unwrap_err(), Fault::NotJson);
-        assert_eq!(Claims::parse("[1]").unwrap_err(), Fault::NotAnObject);
-        assert_eq!(Claims::parse("\"sub\"").unwrap_err(), Fault::NotAnObject);
+        assert_eq!(Claims::parse("{").unwrap_err(), Fault::Malformed);
+        assert_eq!(Claims::parse("").unwrap_err(), Fault::Malformed);
+        assert_eq!(Claims::parse("[1]").unwrap_err(), Fault::WrongShape);
+        assert_eq!(Claims::parse("\"sub\"").unwrap_err(), Fault::WrongShape);
     }
 }

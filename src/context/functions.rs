@@ -31,7 +31,7 @@ fn current_tenant_role() -> Option<String> {
 
 #[pg_extern(sql = false)]
 fn is_tenant_admin() -> bool {
-    with_tenant(|resolved, binding| is_admin(resolved, binding)).or_raise()
+    with_tenant(is_admin).or_raise()
 }
 
 #[pg_extern(sql = false)]

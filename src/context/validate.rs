@@ -141,15 +141,15 @@ fn malformed(fault: Malformed, name: &str) -> Error {
 
 fn claims_error(fault: Fault, name: &str) -> Error {
     match fault {
-        Fault::NotJson => Error::new(
+        Fault::Malformed => Error::new(
             Kind::InvalidTextRepresentation,
             format!("invalid value for setting \"{name}\": not JSON"),
         ),
-        Fault::NotAnObject => Error::new(
+        Fault::WrongShape => Error::new(
             Kind::InvalidParameterValue,
             format!("invalid value for setting \"{name}\": not a JSON object"),
         ),
-        Fault::NotAnIdentifier { claim } => Error::new(
+        Fault::Unusable { claim } => Error::new(
             Kind::InvalidParameterValue,
             format!(
                 "invalid value for setting \"{name}\": claim \"{claim}\" is neither a string nor a 64-bit whole number"
