@@ -10,10 +10,14 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use pgrx::{JsonB, name};
 
+use super::drift::drift;
 use super::model::{Mode, Options, Template};
-use super::plan::{self, Wish};
+use super::plan::Wish;
 use super::protect::{self, Outcome, Request};
-use super::{app_role, apply, inspect, mode_switch, store, unprotect};
+use super::{
+    app_role, apply, inspect, mode_switch, policy_sql as printing, protect_schema as schema_wide,
+    store, unprotect,
+};
 use crate::binding::tenant_type;
 use crate::error::{Error, Kind, OrRaise, Result};
 
@@ -111,7 +115,7 @@ fn protect_schema(
         let exclude: Vec<pg_sys::Oid> = exclude
             .map(|list| list.iter().flatten().collect())
             .unwrap_or_default();
-        protect::protect_schema(&text(schema, "schema")?, &request, &exclude)
+        schema_wide::protect_schema(&text(schema, "schema")?, &request, &exclude)
     };
     table(run().or_raise())
 }
@@ -153,7 +157,7 @@ fn policy_sql(
             column,
             options: Some(options),
         };
-        protect::policy_sql(relation, &request)
+        printing::policy_sql(relation, &request)
     };
     run().or_raise()
 }
@@ -235,7 +239,7 @@ fn protection_drift(
             limit: 0.0,
             follows_parent: made.by_parent,
         };
-        let differences = plan::drift(&wish, &made, &found);
+        let differences = drift(&wish, &made, &found);
         Ok((!differences.is_empty()).then(|| differences.join("; ")))
     };
     run().or_raise()

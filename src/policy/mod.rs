@@ -1,21 +1,42 @@
 //! Which rows exist: generated row-level security.
 //!
-//! `model`, `names`, `render` and `plan` are pure; `inspect`, `store`, `keys` and `apply` are thin
-//! over SPI; `protect`, `unprotect`, `mode_switch`, `app_role` and `drop_guard` put them in order;
-//! `entry` is what SQL calls.
+//! | question | file |
+//! |---|---|
+//! | what SQL calls | `entry` |
+//! | the order of things | `protect`, `protect_schema`, `unprotect`, `mode_switch`, `policy_sql` |
+//! | which tables a call is about, rights, the first lock | `members`, `protectable` |
+//! | what is planned | `ground` (NOT NULL, default, index), `gate` (policies, row security, trigger) |
+//! | foreign keys | `key_catalog`, `key_definition`, `key_plan`, `key_completion` |
+//! | rows that are refused | `bad_rows`, `immutable` |
+//! | how it is said | `describe`, `drift` |
+//! | the statements and names, pure | `model`, `names`, `render`, `plan` |
+//! | the catalog, the registry, running | `inspect`, `store`, `spi`, `apply` |
+//! | the rest | `app_role`, `drop_guard` |
 
 mod app_role;
 mod apply;
+mod bad_rows;
+mod describe;
+mod drift;
 mod drop_guard;
 mod entry;
+mod gate;
+mod ground;
 mod immutable;
 mod inspect;
-mod keys;
+mod key_catalog;
+mod key_completion;
+mod key_definition;
+mod key_plan;
+mod members;
 mod mode_switch;
 mod model;
 mod names;
 mod plan;
+mod policy_sql;
 mod protect;
+mod protect_schema;
+mod protectable;
 mod render;
 mod spi;
 mod store;

@@ -6,8 +6,10 @@
 use pgrx::pg_sys;
 
 use super::apply;
+use super::gate;
+use super::ground;
 use super::inspect;
-use super::plan::{self, Plan, Statement};
+use super::plan::{Plan, Statement};
 use super::render::{self, Target, quoted};
 use super::spi;
 use super::store::{self, Found, Made, MadeKey, Row};
@@ -84,13 +86,13 @@ pub fn undo(relation: pg_sys::Oid, row: &Row) -> Result<()> {
     let mut found = row.found.clone();
 
     let mut plan = Plan::default();
-    plan::open_gate(&facts, &target, &mut made, &found, &mut plan);
+    gate::open_gate(&facts, &target, &mut made, &found, &mut plan);
     apply::run(&plan)?;
 
     drop_keys(relation, &made)?;
 
     let mut plan = Plan::default();
-    plan::restore_default(&facts, &target, &mut made, &mut found, &mut plan);
+    ground::restore_default(&facts, &target, &mut made, &mut found, &mut plan);
     if let Some(index) = &made.index {
         plan.now.push(Statement::owner(
             facts.oid,

@@ -1,0 +1,275 @@
+//! Policies, row security and trigger: what isolates.
+//!
+//! Owns planning them and taking them back, by comparison with what is there. Must never widen what a
+//! policy of the user's own shows, nor touch one.
+
+use super::inspect::{CatalogPolicy, Facts};
+use super::model::{Command, TenantFunctions};
+use super::names;
+use super::plan::{Plan, Statement, Wish};
+use super::render::{self, Policy, Target};
+use super::store::{Found, Made};
+use crate::error::{Error, Kind, Result};
+
+/// Policies, row security and trigger: what isolates.
+pub fn gate(wish: &Wish<'_>, made: &mut Made, found: &mut Found, plan: &mut Plan) -> Result<()> {
+    let (facts, target) = (wish.facts, wish.target());
+    let closed = names::closed(&facts.name);
+    let users: Vec<&CatalogPolicy> = facts
+        .policies
+        .iter()
+        .filter(|policy| !made.policies.contains(&policy.name) && policy.name != closed)
+        .collect();
+    let entering = made.policies.is_empty();
+    if entering {
+        found.rls = facts.rls;
+        found.forced = facts.forced;
+        found.closed = facts.policies.iter().any(|policy| policy.name == closed);
+        if !facts.rls && !users.is_empty() && !wish.options.adopt_policies {
+            let list: Vec<&str> = users.iter().map(|policy| policy.name.as_str()).collect();
+            return Err(Error::new(
+                Kind::ObjectNotInPrerequisiteState,
+                format!(
+                    "table {} has policies that are dormant: row security is off",
+                    target.qualified()
+                ),
+            )
+            .detail(format!("Enabling it would wake: {}.", list.join(", ")))
+            .hint("Drop them, or accept them with options => '{\"adopt_policies\": true}'."));
+        }
+    }
+
+    trigger(wish, &target, made, plan);
+
+    let wanted = render::policies(&facts.name, &covered(&users));
+    for policy in &wanted {
+        if users.iter().any(|user| user.name == policy.name) {
+            return Err(Error::new(
+                Kind::DuplicateObject,
+                format!(
+                    "policy {} of table {} exists already",
+                    render::quoted(&policy.name),
+                    target.qualified()
+                ),
+            )
+            .detail("It was not made by pg_tenancy.")
+            .hint("Rename it with ALTER POLICY .. RENAME TO .., or drop it."));
+        }
+    }
+    let shown = deparsed(wish);
+    for name in &made.policies {
+        let kept = wanted.iter().any(|policy| {
+            policy.name == *name
+                && facts
+                    .policies
+                    .iter()
+                    .any(|there| there.name == *name && is_same(there, policy, &shown))
+        });
+        if !kept && facts.policies.iter().any(|there| there.name == *name) {
+            plan.now.push(Statement::owner(
+                facts.oid,
+                render::drop_policy(&target, name),
+            ));
+        }
+    }
+    let call = wish.tenant.required_call();
+    for policy in &wanted {
+        let kept = made.policies.contains(&policy.name)
+            && facts
+                .policies
+                .iter()
+                .any(|there| there.name == policy.name && is_same(there, policy, &shown));
+        if !kept {
+            plan.now.push(Statement::owner(
+                facts.oid,
+                render::create_policy(&target, policy, call),
+            ));
+        }
+    }
+    if facts.policies.iter().any(|policy| policy.name == closed) {
+        plan.now.push(Statement::owner(
+            facts.oid,
+            render::drop_policy(&target, &closed),
+        ));
+    }
+    notes_on_access(wish, &users, entering, plan);
+    made.policies = wanted.into_iter().map(|policy| policy.name).collect();
+
+    if !facts.rls {
+        plan.now.push(Statement::owner(
+            facts.oid,
+            render::row_security(&target, true),
+        ));
+    }
+    let forced = wish.options.force || found.forced;
+    if facts.forced != forced {
+        plan.now.push(Statement::owner(
+            facts.oid,
+            render::forced_row_security(&target, forced),
+        ));
+    }
+    Ok(())
+}
+
+/// Takes back what [`gate`] made.
+pub fn open_gate(facts: &Facts, target: &Target, made: &mut Made, found: &Found, plan: &mut Plan) {
+    if made.policies.is_empty() {
+        return;
+    }
+    // Flags first only where they were off: a table is never left with row security on and no
+    // policy, nor with policies gone and row security of the user's half restored.
+    if facts.rls != found.rls {
+        plan.now.push(Statement::owner(
+            facts.oid,
+            render::row_security(target, found.rls),
+        ));
+    }
+    if facts.forced != found.forced {
+        plan.now.push(Statement::owner(
+            facts.oid,
+            render::forced_row_security(target, found.forced),
+        ));
+    }
+    if found.closed {
+        plan.now.push(Statement::owner(
+            facts.oid,
+            render::create_closed_policy(target),
+        ));
+    }
+    for name in made.policies.drain(..) {
+        if facts.policies.iter().any(|policy| policy.name == name) {
+            plan.now.push(Statement::owner(
+                facts.oid,
+                render::drop_policy(target, &name),
+            ));
+        }
+    }
+    if let Some(name) = made.trigger.take()
+        && !facts.is_partition
+    {
+        plan.now.push(Statement::owner(
+            facts.oid,
+            render::drop_trigger(target, &name),
+        ));
+    }
+}
+
+fn trigger(wish: &Wish<'_>, target: &Target, made: &mut Made, plan: &mut Plan) {
+    let facts = wish.facts;
+    if facts.is_partition_of_protected(wish.follows_parent) {
+        // Cloned from the parent's.
+        return;
+    }
+    let name = names::trigger(&facts.name);
+    let there = facts
+        .triggers
+        .iter()
+        .find(|trigger| trigger.ours && trigger.name == name);
+    match there {
+        Some(trigger) if trigger.enabled == "O" || trigger.enabled == "A" => {}
+        Some(_) => plan.now.push(Statement::owner(
+            facts.oid,
+            format!(
+                "ALTER TABLE {} ENABLE TRIGGER {}",
+                target.qualified(),
+                render::quoted(&name)
+            ),
+        )),
+        None => {
+            if let Some(old) = made.trigger.as_ref().filter(|old| **old != name) {
+                plan.now.push(Statement::owner(
+                    facts.oid,
+                    render::drop_trigger(target, old),
+                ));
+            }
+            for sql in render::create_trigger(target, &name, wish.in_partition_tree()) {
+                plan.now.push(Statement::owner(facts.oid, sql));
+            }
+        }
+    }
+    made.trigger = Some(name);
+}
+
+/// The commands for which the user has a permissive policy, for whichever roles: beside one that is
+/// for some roles only, ours for PUBLIC would show those roles more.
+pub fn covered(users: &[&CatalogPolicy]) -> Vec<Command> {
+    let mut commands: Vec<Command> = users
+        .iter()
+        .filter(|policy| policy.permissive)
+        .flat_map(|policy| policy.commands())
+        .collect();
+    commands.sort_unstable();
+    commands.dedup();
+    commands
+}
+
+fn notes_on_access(wish: &Wish<'_>, users: &[&CatalogPolicy], entering: bool, plan: &mut Plan) {
+    for policy in users
+        .iter()
+        .filter(|policy| policy.permissive && !policy.public)
+    {
+        let elsewhere = users.iter().any(|other| {
+            other.permissive
+                && other.public
+                && (other.command == "*" || other.command == policy.command)
+        });
+        if !elsewhere {
+            plan.notes.push(format!(
+                "policy {} is for some roles only: for its command the others have no access",
+                render::quoted(&policy.name)
+            ));
+        }
+    }
+    let covered = covered(users);
+    if entering && wish.facts.rls && covered.len() < Command::EACH.len() {
+        let opened: Vec<&str> = Command::EACH
+            .iter()
+            .filter(|c| !covered.contains(c))
+            .map(|c| c.keyword())
+            .collect();
+        plan.notes.push(format!(
+            "row security was on without a permissive policy for {}: {} now lets a tenant reach its own rows",
+            opened.join(", "),
+            render::quoted(&names::access(&wish.facts.name, Command::All)),
+        ));
+    }
+    if wish.options.force && wish.facts.subscribed {
+        plan.notes.push(
+            "a logical subscription writes into this table: with row security forced it stops where its owner is not exempt (option force: false)".to_owned(),
+        );
+    }
+}
+
+pub fn deparsed(wish: &Wish<'_>) -> String {
+    wish.facts
+        .column
+        .as_ref()
+        .map_or_else(String::new, |column| {
+            render::deparsed_predicate(
+                &column.quoted,
+                &strip_modifier(&column.declared_type),
+                wish.tenant.compared_type(),
+                wish.tenant.required_call(),
+            )
+        })
+}
+
+/// `character varying(20)` is shown as `character varying` where it is cast from.
+fn strip_modifier(declared: &str) -> String {
+    declared
+        .split('(')
+        .next()
+        .unwrap_or_default()
+        .trim_end()
+        .to_owned()
+}
+
+/// Whether the catalog's policy is the one that we want.
+pub fn is_same(there: &CatalogPolicy, wanted: &Policy, predicate: &str) -> bool {
+    let expected = |present: bool| present.then_some(predicate);
+    there.permissive == wanted.permissive
+        && there.public
+        && there.command == wanted.command.catalog_letter()
+        && there.using.as_deref() == expected(wanted.command.has_using())
+        && there.check.as_deref() == expected(wanted.command.has_check())
+}

@@ -1,0 +1,166 @@
+//! Completing the foreign keys from and to the tables of a call.
+//!
+//! Owns which registered tables stand at the ends of keys, rights on the other end, and on whose
+//! registration a key is noted. Must never decide what a key looks like.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pgrx::pg_sys;
+
+use super::apply;
+use super::inspect::{self, Facts};
+use super::key_catalog;
+use super::key_definition::End;
+use super::key_plan;
+use super::members::Member;
+use super::model::Options;
+use super::plan::Plan;
+use super::store::{self, Made, MadeKey};
+use crate::error::Result;
+use crate::registry::require_administrator;
+
+/// The keys that were made, by child.
+pub type MadeKeys = BTreeMap<u32, Vec<MadeKey>>;
+
+/// The registered tables at both ends of every key from and to `relations`, those of the call as
+/// they will be, and the keys that were made for them.
+pub fn ends(relations: &[u32], members: &[Member]) -> Result<(BTreeMap<u32, End>, MadeKeys)> {
+    let mut touched = BTreeSet::new();
+    for relation in relations {
+        for key in key_catalog::of(pg_sys::Oid::from(*relation))? {
+            touched.extend([key.child, key.parent]);
+        }
+    }
+    let mut ends = BTreeMap::new();
+    let mut known = BTreeMap::new();
+    for oid in touched {
+        if members.iter().any(|member| member.facts.oid == oid) {
+            continue;
+        }
+        let oid = pg_sys::Oid::from(oid);
+        let Some(row) = store::of(oid)? else {
+            continue;
+        };
+        let Some(facts) = inspect::facts(oid, &row.tenant_column)? else {
+            continue;
+        };
+        // A row of which the option does not parse was written by a later version: report only.
+        let options = Options::parse(&row.options).unwrap_or_default();
+        ends.insert(
+            oid.to_u32(),
+            end(&facts, &row.tenant_column, options, row.mode == "enforce"),
+        );
+        known.insert(oid.to_u32(), row.made.foreign_keys.clone());
+    }
+    for member in members {
+        let enforced = member.row.mode == "enforce";
+        ends.insert(
+            member.facts.oid,
+            end(
+                &member.facts,
+                &member.row.tenant_column,
+                member.options,
+                enforced,
+            ),
+        );
+        known.insert(member.facts.oid, member.row.made.foreign_keys.clone());
+    }
+    Ok((ends, known))
+}
+
+fn end(facts: &Facts, column: &str, options: Options, enforced: bool) -> End {
+    End {
+        oid: facts.oid,
+        schema: facts.schema.clone(),
+        table: facts.name.clone(),
+        column: column.to_owned(),
+        foreign_keys: options.foreign_keys,
+        enforced,
+        estimated_rows: facts.estimated_rows,
+        forced: facts.rls && facts.forced,
+    }
+}
+
+/// The tables of the call.
+fn oids(members: &[Member]) -> Vec<u32> {
+    members.iter().map(|member| member.facts.oid).collect()
+}
+
+pub fn report_keys(members: &mut [Member], limit: f64) -> Result<()> {
+    let (ends, known) = ends(&oids(members), members)?;
+    for member in members {
+        let mut noted = Plan::default();
+        key_plan::complete(
+            pg_sys::Oid::from(member.facts.oid),
+            &ends,
+            &known,
+            limit,
+            &mut noted,
+        )?;
+        member.plan.notes.append(&mut noted.notes);
+    }
+    Ok(())
+}
+
+/// Completes the keys from and to the tables of the call.
+pub fn complete_keys(members: &mut [Member], limit: f64) -> Result<()> {
+    let (ends, mut known) = ends(&oids(members), members)?;
+    for index in 0..members.len() {
+        let Some(member) = members.get_mut(index) else {
+            continue;
+        };
+        let relation = pg_sys::Oid::from(member.facts.oid);
+        let mut plan = Plan {
+            checks_data: member.plan.checks_data,
+            as_found: member.plan.as_found,
+            ..Plan::default()
+        };
+        let completion = key_plan::complete(relation, &ends, &known, limit, &mut plan)?;
+        for statement in &plan.now {
+            // The other end is another's table perhaps.
+            require_administrator(pg_sys::Oid::from(statement.table))?;
+        }
+        if plan.checks_data {
+            apply::run(&plan)?;
+        }
+        member.plan.now.append(&mut plan.now);
+        member.plan.script.append(&mut plan.script);
+        member.plan.notes.append(&mut plan.notes);
+        for (child, key) in completion.made {
+            known.entry(child).or_default().push(key.clone());
+            on_registration(members, child, |made| made.foreign_keys.push(key))?;
+        }
+        for (child, name, replaced) in completion.replaced {
+            on_registration(members, child, |made| {
+                for key in made.foreign_keys.iter_mut().filter(|key| key.name == name) {
+                    key.replaced = replaced;
+                }
+            })?;
+        }
+        for (parent, name) in completion.unique_keys {
+            on_registration(members, parent, |made| made.unique_keys.push(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Notes what was made on the registration it belongs to, of this call or of an earlier one.
+fn on_registration(
+    members: &mut [Member],
+    table: u32,
+    change: impl FnOnce(&mut Made),
+) -> Result<()> {
+    if let Some(member) = members.iter_mut().find(|member| member.facts.oid == table) {
+        change(&mut member.row.made);
+        return Ok(());
+    }
+    if members.iter().any(|member| !member.plan.checks_data) {
+        return Ok(());
+    }
+    if let Some(row) = store::of(pg_sys::Oid::from(table))? {
+        let mut changed = row.clone();
+        change(&mut changed.made);
+        store::save(&changed, Some(&row))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! The tables of one call: the one that was named, its partitions and its children.
+//!
+//! Owns rights, the first lock, and reading each table with its registration. Must never plan.
+
+use pgrx::pg_sys;
+
+use super::apply;
+use super::inspect::{self, Facts};
+use super::model::{Mode, Options};
+use super::plan::{Plan, Wish};
+use super::protect::Request;
+use super::protectable::check_protectable;
+use super::render;
+use super::store::{self, Row};
+use super::unprotect;
+use crate::binding::TenantType;
+use crate::error::{Error, Kind, Result};
+use crate::registry::require_administrator;
+
+/// One table of a call.
+pub struct Member {
+    pub facts: Facts,
+    pub previous: Option<Row>,
+    pub row: Row,
+    pub options: Options,
+    pub follows_parent: bool,
+    pub plan: Plan,
+}
+
+/// Checks rights and kinds of the table and all below it, locks them and reads them.
+pub fn gather(
+    relation: pg_sys::Oid,
+    request: &Request,
+    tenant: TenantType,
+    writes: bool,
+) -> Result<Vec<Member>> {
+    let first = examine(relation, request, tenant, writes)?;
+    let descendants = first.descendants.clone();
+    let mut root_follows = false;
+    for parent in &first.parents {
+        let row = store::of(pg_sys::Oid::from(*parent))?;
+        root_follows |= row.is_some_and(|row| row.mode == "enforce");
+    }
+    if root_follows && writes && request.mode == Mode::Permissive {
+        return Err(Error::new(
+            Kind::ObjectNotInPrerequisiteState,
+            format!(
+                "table {} is enforced because its parent is",
+                render::quoted(&first.name)
+            ),
+        )
+        .hint("Set the mode of the parent, or detach the table from it first."));
+    }
+    let mut members = vec![member(first, request, root_follows, None, writes)?];
+    for below in descendants {
+        let facts = examine(pg_sys::Oid::from(below), request, tenant, writes)?;
+        members.push(member(facts, request, true, Some(relation), writes)?);
+    }
+    Ok(members)
+}
+
+fn examine(
+    relation: pg_sys::Oid,
+    request: &Request,
+    tenant: TenantType,
+    writes: bool,
+) -> Result<Facts> {
+    let missing = || {
+        Error::new(Kind::UndefinedTable, "the table does not exist")
+            .hint("Give the name of a table, qualified with its schema.")
+    };
+    let read =
+        || -> Result<Facts> { inspect::facts(relation, &request.column)?.ok_or_else(missing) };
+    let facts = read()?;
+    if facts.reserved.is_none() {
+        require_administrator(relation)?;
+    }
+    check_protectable(&facts, &request.column, tenant)?;
+    if !writes {
+        return Ok(facts);
+    }
+    // Keeps other DDL away, readers and writers not: protecting again must not block anybody.
+    apply::lock(relation, pg_sys::ShareUpdateExclusiveLock);
+    let facts = read()?;
+    check_protectable(&facts, &request.column, tenant)?;
+    Ok(facts)
+}
+
+fn member(
+    facts: Facts,
+    request: &Request,
+    follows_parent: bool,
+    brought_by: Option<pg_sys::Oid>,
+    writes: bool,
+) -> Result<Member> {
+    let mut facts = facts;
+    let mut previous =
+        store::of(pg_sys::Oid::from(facts.oid))?.filter(|row| is_believed(row, &facts));
+    if writes
+        && let Some(row) = &previous
+        && (row.tenant_column != request.column || row.template != request.template.name())
+    {
+        // Another column: take everything back and start anew, in the same transaction.
+        unprotect::undo(pg_sys::Oid::from(facts.oid), row)?;
+        previous = None;
+        if let Some(fresh) = inspect::facts(pg_sys::Oid::from(facts.oid), &request.column)? {
+            facts = fresh;
+        }
+    }
+    let options = match (request.options, &previous) {
+        (Some(options), _) => options,
+        (None, Some(row)) => Options::parse(&row.options)?,
+        (None, None) => Options::default(),
+    };
+    // SAFETY: MyDatabaseId is set before any user code runs in a backend.
+    let database = unsafe { pg_sys::MyDatabaseId };
+    let (mut made, found) = previous
+        .as_ref()
+        .map(|row| (row.made.clone(), row.found.clone()))
+        .unwrap_or_default();
+    if previous.is_none() {
+        made.by_parent = brought_by.is_some();
+    }
+    let row = Row {
+        schema_name: facts.schema.clone(),
+        table_name: facts.name.clone(),
+        database_oid: database.to_u32(),
+        relation_oid: facts.oid,
+        template: request.template.name().to_owned(),
+        tenant_column: request.column.clone(),
+        mode: request.mode.name().to_owned(),
+        options: options.to_json(),
+        made,
+        found,
+    };
+    let plan = Plan {
+        checks_data: writes,
+        ..Plan::default()
+    };
+    Ok(Member {
+        facts,
+        previous,
+        row,
+        options,
+        follows_parent,
+        plan,
+    })
+}
+
+/// A row of a table that was dropped and made anew under the same name says nothing about it, unless
+/// what it says was made is there: a restore into the same database gives new oids too.
+fn is_believed(row: &Row, facts: &Facts) -> bool {
+    // SAFETY: as above.
+    let here = row.database_oid == unsafe { pg_sys::MyDatabaseId }.to_u32();
+    !here
+        || row.relation_oid == facts.oid
+        || facts
+            .policies
+            .iter()
+            .any(|policy| row.made.policies.contains(&policy.name))
+}
+
+pub fn wish<'a>(
+    member: &'a Member,
+    request: &'a Request,
+    tenant: TenantType,
+    schema: &'a str,
+    limit: f64,
+) -> Wish<'a> {
+    Wish {
+        facts: &member.facts,
+        column: &request.column,
+        tenant,
+        options: member.options,
+        extension_schema: schema,
+        limit,
+        follows_parent: member.follows_parent,
+    }
+}

@@ -1,0 +1,93 @@
+//! Printing the statements of enforcement.
+//!
+//! Owns what a printed plan starts from: the table as it was found. Must never run a statement, nor
+//! look at rows.
+
+use pgrx::pg_sys;
+
+use super::inspect::{self, Facts};
+use super::key_completion::complete_keys;
+use super::members::gather;
+use super::model::Mode;
+use super::protect::{Request, plan_gate, plan_ground};
+use super::store::{Found, Made};
+use crate::binding::tenant_type;
+use crate::error::Result;
+use crate::gucs;
+
+/// The statements of enforcement, from the table as it was found.
+pub fn policy_sql(relation: pg_sys::Oid, request: &Request) -> Result<String> {
+    if request.mode == Mode::Permissive {
+        return Ok("-- mode permissive changes nothing in the catalog\n".to_owned());
+    }
+    let tenant = tenant_type()?;
+    let schema = inspect::extension_schema()?;
+    let limit = gucs::inline_ddl_rows() as f64;
+    let mut members = gather(relation, request, tenant, false)?;
+    for member in &mut members {
+        member.facts = member
+            .facts
+            .clone()
+            .pristine(&member.row.made, &member.row.found);
+        // The index keeps its name; it is there, under that name, only in this database.
+        let Made {
+            index,
+            by_parent,
+            foreign_keys,
+            ..
+        } = std::mem::take(&mut member.row.made);
+        member.row.made = Made {
+            index,
+            by_parent,
+            foreign_keys,
+            ..Made::default()
+        };
+        member.row.found = Found::default();
+        member.plan.as_found = true;
+    }
+    let mut statements = Vec::new();
+    let mut comments = Vec::new();
+    for member in &mut members {
+        plan_ground(member, request, tenant, &schema, limit)?;
+        statements.extend(member.plan.now.drain(..).map(|statement| statement.sql));
+    }
+    complete_keys(&mut members, limit)?;
+    for member in &mut members {
+        statements.extend(member.plan.now.drain(..).map(|statement| statement.sql));
+        statements.append(&mut member.plan.script);
+    }
+    for member in &mut members {
+        plan_gate(member, request, tenant, &schema, limit)?;
+        statements.extend(member.plan.now.drain(..).map(|statement| statement.sql));
+        comments.append(&mut member.plan.notes);
+    }
+    let mut text: String = comments.iter().map(|note| format!("-- {note}\n")).collect();
+    for statement in statements {
+        text.push_str(&statement);
+        text.push_str(";\n");
+    }
+    Ok(text)
+}
+
+impl Facts {
+    /// The table as it would be without what protection made: what `policy_sql` starts from.
+    pub fn pristine(mut self, made: &Made, found: &Found) -> Self {
+        if !made.policies.is_empty() {
+            self.rls = found.rls;
+            self.forced = found.forced;
+        }
+        self.policies
+            .retain(|policy| !made.policies.contains(&policy.name));
+        self.triggers.retain(|trigger| !trigger.ours);
+        self.leading_indexes.retain(|index| {
+            made.index.as_ref() != Some(index) && !made.unique_keys.contains(index)
+        });
+        if let Some(column) = &mut self.column {
+            column.not_null = column.not_null && !made.not_null;
+            if made.default.is_some() && made.default == column.default {
+                column.default = found.default.clone();
+            }
+        }
+        self
+    }
+}
