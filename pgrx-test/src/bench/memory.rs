@@ -11,8 +11,8 @@ use super::report::{Figure, Unit};
 use super::session::{self, DATABASE, Session};
 use super::stats::Summary;
 
-/// Users of one transaction.
-const TRANSACTION: u64 = 10_000;
+/// Users of one transaction: few, because a transaction keeps all contexts it has used.
+const TRANSACTION: u64 = 100;
 
 /// How a backend walks through the users.
 struct Walk {

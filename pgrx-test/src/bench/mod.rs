@@ -8,6 +8,7 @@
 mod dashboard;
 mod filters;
 mod hot_function;
+mod instructions;
 mod lookups;
 mod membership;
 mod memory;
@@ -71,6 +72,8 @@ enum Group {
     Memory,
     /// From ten tenants to a million
     Tenants,
+    /// Instructions of a backend under valgrind; only when asked for
+    Instructions,
 }
 
 /// What every benchmark works with.
@@ -113,6 +116,10 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let mut report = Report::begin(tree.description(), args.quick)?;
     report.figures = measure(&bench, &args.only)?;
+    if args.only.contains(&Group::Instructions) {
+        let counted = instructions::measure(&bench, [&mut loaded, &mut bare])?;
+        report.figures.extend(counted);
+    }
     report.end()?;
     loaded.stop(Shutdown::Fast)?;
     bare.stop(Shutdown::Fast)?;

@@ -50,6 +50,8 @@ pub(crate) enum Unit {
     TransactionsPerSecond,
     #[serde(rename = "kB")]
     Kilobytes,
+    #[serde(rename = "instr")]
+    Instructions,
 }
 
 #[derive(Serialize)]
@@ -124,7 +126,10 @@ impl Figure {
             Cell::new(&self.what),
             Cell::new(&self.contender),
             right(format!("{} {}", number(self.summary.median), self.unit)),
-            right(format!("{:.1} %", self.summary.spread() * 100.0)),
+            right(match self.summary.spread() {
+                Some(spread) => format!("{:.1} %", spread * 100.0),
+                None => String::new(),
+            }),
             right(ratio.map_or_else(String::new, |r| format!("{:.2}", r.value))),
             Cell::new(ratio.map_or("", |r| &r.of)),
             Cell::new(target.map_or_else(String::new, |t| t.bound.to_string())),
@@ -202,6 +207,7 @@ impl fmt::Display for Unit {
             Unit::Nanoseconds => "ns",
             Unit::TransactionsPerSecond => "tps",
             Unit::Kilobytes => "kB",
+            Unit::Instructions => "instr",
         })
     }
 }

@@ -37,9 +37,10 @@ impl Summary {
         Summary::of(self.samples.iter().map(|sample| sample * factor).collect())
     }
 
-    /// Half the distance between the quartiles, as a part of the median.
-    pub fn spread(&self) -> f64 {
-        (self.upper_quartile - self.lower_quartile) / 2.0 / self.median.abs()
+    /// Half the distance between the quartiles, as a part of the median; one sample has none.
+    pub fn spread(&self) -> Option<f64> {
+        let half = (self.upper_quartile - self.lower_quartile) / 2.0;
+        (self.samples.len() > 1).then(|| half / self.median.abs())
     }
 }
 
@@ -85,7 +86,7 @@ mod tests {
 
     #[test]
     fn the_spread_is_relative() {
-        assert_eq!(Summary::of(vec![90.0, 100.0, 110.0]).spread(), 0.05);
-        assert_eq!(Summary::of(vec![7.0]).spread(), 0.0);
+        assert_eq!(Summary::of(vec![90.0, 100.0, 110.0]).spread(), Some(0.05));
+        assert_eq!(Summary::of(vec![7.0]).spread(), None);
     }
 }
