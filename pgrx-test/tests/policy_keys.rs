@@ -241,3 +241,109 @@ fn another_owners_parent_is_not_touched_without_the_right() {
     );
     assert_eq!(keys(&stage).len(), 2);
 }
+
+/// The tables of [`TABLES`], the second one of another owner, who may refer to the first.
+fn two_owners(stage: &Stage) -> String {
+    let other = stage.database.role("other");
+    stage.owner().ok(&format!("{TABLES}; {}", rows()));
+    stage.superuser().ok(&format!(
+        "ALTER TABLE app.snapshots OWNER TO {other}; GRANT USAGE, CREATE ON SCHEMA app TO {other};
+         REVOKE ALL ON app.connectors FROM PUBLIC; GRANT REFERENCES ON app.connectors TO {other};
+         GRANT SELECT, INSERT ON app.snapshots TO {}",
+        stage.app
+    ));
+    other
+}
+
+#[test]
+fn rows_that_cross_between_owners_are_counted_with_the_rights_of_both() {
+    let stage = Stage::new();
+    two_owners(&stage);
+    let mut superuser = stage.superuser();
+    // No rights beyond administering: neither owner may read the other's table, nor may this role.
+    let admin = stage.database.role("admin");
+    superuser.ok(&format!(
+        "ALTER DATABASE {} SET pg_tenancy.admin_role = '{admin}'; GRANT USAGE ON SCHEMA app TO {admin}",
+        stage.database.name
+    ));
+    for table in ["app.connectors", "app.snapshots"] {
+        protect(&mut superuser, table, "{}");
+    }
+    let mut b = stage.tenant(B);
+    b.ok(&format!(
+        "INSERT INTO app.snapshots VALUES (8, '{B}', 1), (9, '{B}', 1), (10, '{B}', NULL)"
+    ));
+    let before = stage.dump();
+    let oid = superuser.int("SELECT 'app.snapshots'::regclass::oid::bigint");
+    let call = format!(
+        r#"SELECT tenancy.protect_table({oid}::oid::regclass, mode => 'enforce', options => '{{"foreign_keys": "add"}}')"#
+    );
+    let mut session = stage.database.connect(&admin);
+    let error = session.error(&call);
+    expect_error(&error, "23503", "2 rows");
+    assert_eq!(stage.dump(), before, "nothing half-done");
+    let hint = error.hint().expect("the query that shows them").to_owned();
+    let query = hint.split_once(": ").unwrap().1;
+    assert_eq!(superuser.rows(query).len(), 2, "{query}");
+    superuser.ok("DELETE FROM app.snapshots WHERE id IN (8, 9)");
+    session.ok(&call);
+    assert_eq!(keys(&stage).len(), 2);
+    expect_error(
+        &b.error(&format!("INSERT INTO app.snapshots VALUES (8, '{B}', 1)")),
+        "23503",
+        "snapshots_connector_id_fkey_tenant",
+    );
+}
+
+#[test]
+fn an_owner_learns_of_anothers_table_only_what_postgres_tells() {
+    let stage = Stage::new();
+    let other = two_owners(&stage);
+    stage
+        .owner()
+        .ok("ALTER TABLE app.connectors ADD UNIQUE (tenant_id, id)");
+    let options = r#"{"force": false}"#;
+    stage.protect("app.connectors", options);
+    let mut session = stage.database.connect(&other);
+    protect(&mut session, "app.snapshots", options);
+    stage.superuser().ok(&format!(
+        "INSERT INTO app.snapshots VALUES (8, '{B}', 1), (9, '{B}', 1)"
+    ));
+    let call = r#"SELECT tenancy.protect_table('app.snapshots', mode => 'enforce', options => '{"force": false, "foreign_keys": "add"}')"#;
+    let error = session.error(call);
+    expect_error(&error, "23503", "violates foreign key constraint");
+    stage
+        .superuser()
+        .ok("DELETE FROM app.snapshots WHERE id IN (8, 9)");
+    session.ok(call);
+    assert_eq!(keys(&stage).len(), 2);
+}
+
+#[test]
+fn a_unique_key_of_ours_does_not_stand_for_the_leading_index() {
+    let stage = Stage::new();
+    stage.owner().ok(&format!("{TABLES}; {}", rows()));
+    let options = r#"{"foreign_keys": "add"}"#;
+    for table in ["app.connectors", "app.snapshots"] {
+        stage.protect(table, options);
+    }
+    let leading = "SELECT string_agg(c.relname, ' ' ORDER BY c.relname) FROM pg_index i
+         JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+         WHERE i.indrelid = 'app.connectors'::regclass AND a.attname = 'tenant_id'";
+    let both = "connectors_id_tenant_key connectors_tenant_idx";
+    assert_eq!(stage.superuser().text(leading).as_deref(), Some(both));
+    stage.owner().ok("DROP INDEX app.connectors_tenant_idx");
+    assert_eq!(stage.protect("app.connectors", options), "enforced");
+    assert_eq!(
+        stage.superuser().text(leading).as_deref(),
+        Some(both),
+        "the unique key goes with the key that it was made for"
+    );
+    stage
+        .owner()
+        .ok("SELECT tenancy.unprotect_table('app.snapshots')");
+    assert_eq!(
+        stage.superuser().text(leading).as_deref(),
+        Some("connectors_tenant_idx")
+    );
+}

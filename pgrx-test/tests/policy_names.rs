@@ -184,3 +184,97 @@ fn a_table_made_anew_under_the_name_is_not_taken_for_the_old_one() {
         .ok("SELECT tenancy.unprotect_table('app.items')");
     assert_eq!(stage.dump(), before);
 }
+
+#[test]
+fn a_renamed_tenant_column_is_followed() {
+    let options = r#"{"set_default": true}"#;
+    let under = |column: &str| {
+        format!(
+            "SELECT result FROM tenancy.protect_table('app.items', tenant_column => '{column}', mode => 'enforce', options => '{options}')"
+        )
+    };
+    let rename = "ALTER TABLE app.items RENAME tenant_id TO org_id";
+    let back = "ALTER TABLE app.items RENAME org_id TO tenant_id";
+    let unprotect = "SELECT tenancy.unprotect_table('app.items')";
+    let stage = Stage::new();
+    stage.items();
+    let before = stage.dump();
+    let mut owner = stage.owner();
+
+    owner.ok(&under("tenant_id"));
+    let enforced = stage.dump();
+    owner.ok(&format!("{rename}; {unprotect}; {back}"));
+    assert_eq!(stage.dump(), before, "renamed and unprotected");
+
+    owner.ok(&under("tenant_id"));
+    owner.ok(rename);
+    assert_eq!(stage.tenant(B).int("SELECT count(*) FROM app.items"), 1);
+    let told = "SELECT drift FROM tenancy.protected_tables";
+    assert!(
+        owner
+            .text(told)
+            .is_some_and(|drift| drift.contains("renamed")),
+        "{:?}",
+        owner.text(told)
+    );
+    assert_eq!(owner.text(&under("org_id")).as_deref(), Some("enforced"));
+    assert_eq!(owner.text(told), None);
+    assert_eq!(
+        owner.text(&under("org_id")).as_deref(),
+        Some("enforced (unchanged)")
+    );
+    assert_eq!(stage.tenant(B).int("SELECT count(*) FROM app.items"), 1);
+    owner.ok(&format!("{unprotect}; {back}"));
+    assert_eq!(
+        stage.dump(),
+        before,
+        "renamed, protected again, unprotected"
+    );
+
+    owner.ok(&under("tenant_id"));
+    owner.ok(&format!(
+        "{rename}; SELECT tenancy.set_mode('app.items', 'permissive'); SELECT tenancy.set_mode('app.items', 'enforce')"
+    ));
+    assert_eq!(stage.tenant(B).int("SELECT count(*) FROM app.items"), 1);
+    let printed = owner
+        .text("SELECT tenancy.policy_sql('app.items')")
+        .unwrap();
+    assert!(
+        printed.contains("\"org_id\"") && !printed.contains("\"tenant_id\""),
+        "{printed}"
+    );
+    owner.ok(back);
+    assert_eq!(owner.text(&under("tenant_id")).as_deref(), Some("enforced"));
+    assert_eq!(stage.dump(), enforced);
+    owner.ok(unprotect);
+    assert_eq!(stage.dump(), before);
+}
+
+#[test]
+fn another_column_under_the_old_name_is_another_column() {
+    let stage = Stage::new();
+    stage.items();
+    stage.protect("app.items", "{}");
+    stage.superuser().ok(&format!(
+        "ALTER TABLE app.items RENAME tenant_id TO org_id;
+         ALTER TABLE app.items ADD tenant_id uuid; UPDATE app.items SET tenant_id = '{A}'"
+    ));
+    assert_eq!(stage.tenant(B).int("SELECT count(*) FROM app.items"), 1);
+    assert_eq!(stage.protect("app.items", "{}"), "enforced");
+    assert_eq!(
+        stage.tenant(B).int("SELECT count(*) FROM app.items"),
+        0,
+        "the column that the call names"
+    );
+    let not_null = "SELECT string_agg(attname, ' ') FROM pg_attribute
+         WHERE attrelid = 'app.items'::regclass AND attnotnull AND attname IN ('org_id', 'tenant_id')";
+    assert_eq!(
+        stage.superuser().text(not_null).as_deref(),
+        Some("tenant_id"),
+        "ours is taken back from the other"
+    );
+    stage
+        .owner()
+        .ok("SELECT tenancy.unprotect_table('app.items')");
+    assert_eq!(stage.superuser().text(not_null), None);
+}

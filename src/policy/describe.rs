@@ -5,23 +5,93 @@
 use super::model::Mode;
 use super::plan::Plan;
 
-pub fn describe(mode: Mode, changed: bool, plan: &Plan) -> String {
-    let mut text = match mode {
+/// How many keys are named.
+const NAMED: usize = 3;
+
+/// A result, kept in parts until it is shown: a later table of the same call may add to it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Words {
+    state: String,
+    notes: Vec<String>,
+    /// Foreign keys that do not carry the tenant and are only reported.
+    pub plain_keys: Vec<String>,
+    script: Vec<String>,
+}
+
+impl Words {
+    /// Just a sentence.
+    pub fn new(state: String) -> Self {
+        Self {
+            state,
+            ..Self::default()
+        }
+    }
+
+    /// As the caller reads it: one line, then the script.
+    pub fn text(&self) -> String {
+        let mut text = self.state.clone();
+        for note in self.notes.iter().chain(&plain_keys_note(&self.plain_keys)) {
+            text.push_str("; ");
+            text.push_str(note);
+        }
+        if !self.script.is_empty() {
+            text.push_str("; run, each statement by itself:");
+            for statement in &self.script {
+                text.push_str(&format!("\n{statement};"));
+            }
+        }
+        text
+    }
+}
+
+/// What became of a table.
+pub fn describe(mode: Mode, changed: bool, plan: &Plan) -> Words {
+    let mut state = match mode {
         Mode::Permissive => "permissive".to_owned(),
         Mode::Enforce => "enforced".to_owned(),
     };
     if !changed {
-        text.push_str(" (unchanged)");
+        state.push_str(" (unchanged)");
     }
-    for note in &plan.notes {
-        text.push_str("; ");
-        text.push_str(note);
+    Words {
+        state,
+        notes: plan.notes.clone(),
+        plain_keys: plan.plain_keys.clone(),
+        script: plan.script.clone(),
     }
-    if !plan.script.is_empty() {
-        text.push_str("; run, each statement by itself:");
-        for statement in &plan.script {
-            text.push_str(&format!("\n{statement};"));
-        }
+}
+
+/// One sentence however many they are.
+pub fn plain_keys_note(keys: &[String]) -> Option<String> {
+    let (count, what) = match keys.len() {
+        0 => return None,
+        1 => (1, "foreign key does"),
+        more => (more, "foreign keys do"),
+    };
+    let named: Vec<&str> = keys.iter().take(NAMED).map(String::as_str).collect();
+    let mut text = format!(
+        "{count} {what} not carry the tenant (options foreign_keys: add or replace; see docs/policies.md): {}",
+        named.join(", ")
+    );
+    if count > NAMED {
+        text.push_str(&format!(" and {} more", count - NAMED));
     }
-    text
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_keys_are_one_short_sentence() {
+        let keys = |count: usize| -> Vec<String> { (1..=count).map(|i| format!("k{i}")).collect() };
+        assert_eq!(plain_keys_note(&[]), None);
+        let one = plain_keys_note(&keys(1)).unwrap();
+        assert!(one.starts_with("1 foreign key does not carry") && one.ends_with("): k1"));
+        let three = plain_keys_note(&keys(3)).unwrap();
+        assert!(three.starts_with("3 foreign keys do not") && three.ends_with("): k1, k2, k3"));
+        let many = plain_keys_note(&keys(40)).unwrap();
+        assert!(many.starts_with("40 ") && many.ends_with(": k1, k2, k3 and 37 more"));
+    }
 }

@@ -12,6 +12,12 @@ use super::store::{Found, Made};
 pub fn drift(wish: &Wish<'_>, made: &Made, found: &Found) -> Vec<String> {
     let facts = wish.facts;
     let mut differences = Vec::new();
+    if facts.column.is_none() {
+        return vec![format!(
+            "column {} was dropped or renamed: protect the table again under its name",
+            quoted(wish.column)
+        )];
+    }
     if !facts.rls {
         differences.push("row security is not enabled".to_owned());
     }

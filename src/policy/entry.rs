@@ -38,7 +38,7 @@ fn table(outcomes: Vec<Outcome>) -> TableIterator<'static, OutcomeRow> {
         (
             Some(outcome.relation),
             outcome.template.map(str::to_owned),
-            Some(outcome.result),
+            Some(outcome.result.text()),
         )
     }))
 }
@@ -141,10 +141,10 @@ fn policy_sql(
         let row = store::of(relation)?;
         let registered = row
             .as_ref()
-            .map_or("tenant_id", |row| row.tenant_column.as_str());
+            .map_or_else(|| "tenant_id".to_owned(), |row| row.column_today(relation));
         let column = match tenant_column {
             Some(column) => text(Some(column), "tenant_column")?,
-            None => registered.to_owned(),
+            None => registered,
         };
         let options = match (options, &row) {
             (Some(json), _) => Options::parse(&json.0)?,

@@ -56,17 +56,7 @@ pub fn ground(wish: &Wish<'_>, made: &mut Made, found: &mut Found, plan: &mut Pl
             if facts.kind == "p" {
                 // Postgres builds no index concurrently on a partitioned table, but one that is made
                 // there adopts those of the partitions instead of building them.
-                for (schema, table) in &facts.leaves {
-                    let leaf = Target {
-                        schema: schema.clone(),
-                        table: table.clone(),
-                        column: target.column.clone(),
-                    };
-                    plan.script.push(render::create_index_concurrently(
-                        &leaf,
-                        &names::index(table),
-                    ));
-                }
+                script_of_leaves(facts, &target, made, plan);
                 plan.script.push(render::create_index(&target, &name));
             } else {
                 plan.script
@@ -79,6 +69,38 @@ pub fn ground(wish: &Wish<'_>, made: &mut Made, found: &mut Found, plan: &mut Pl
             ));
         }
         made.index = Some(name);
+    }
+}
+
+fn script_of_leaves(facts: &Facts, target: &Target, made: &mut Made, plan: &mut Plan) {
+    for leaf in &facts.leaves {
+        let ours = |name: &String| {
+            made.partition_indexes
+                .iter()
+                .any(|(schema, index)| *schema == leaf.schema && index == name)
+        };
+        // A printed plan starts from what was there before.
+        let leads = leaf
+            .leading
+            .iter()
+            .any(|(name, attached)| !plan.as_found || !(*attached || ours(name)));
+        if leads {
+            continue;
+        }
+        let mut name = names::index(&leaf.name);
+        if !ours(&name) && super::inspect::name_is_taken(&leaf.schema, &name) {
+            name = names::alternative(&name, &leaf.schema);
+        }
+        let there = Target {
+            schema: leaf.schema.clone(),
+            table: leaf.name.clone(),
+            column: target.column.clone(),
+        };
+        plan.script
+            .push(render::create_index_concurrently(&there, &name));
+        if !ours(&name) {
+            made.partition_indexes.push((leaf.schema.clone(), name));
+        }
     }
 }
 

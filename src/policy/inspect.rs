@@ -51,15 +51,29 @@ pub struct Facts {
     pub triggers: Vec<CatalogTrigger>,
     /// Partitions and inheritance children, parents first.
     pub descendants: Vec<u32>,
-    /// Partitions that hold rows, as schema and name.
-    pub leaves: Vec<(String, String)>,
+    /// Partitions that hold rows.
+    pub leaves: Vec<Leaf>,
     /// What it is a partition or an inheritance child of.
     pub parents: Vec<u32>,
+}
+
+/// A partition that holds rows.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Leaf {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// Valid, whole indexes that lead with the tenant column, and whether each is part of an index of
+    /// a parent.
+    pub leading: Vec<(String, bool)>,
 }
 
 /// The tenant column.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Column {
+    /// `attnum`.
+    pub number: i16,
     /// As Postgres quotes it.
     pub quoted: String,
     /// `format_type` of the declared type.
@@ -136,7 +150,7 @@ SELECT pg_catalog.jsonb_build_object(
     WHERE m.oid = f.member)), 0)
     FROM family f) ELSE 0 END,
   'column', (SELECT pg_catalog.jsonb_build_object(
-      'quoted', pg_catalog.quote_ident(a.attname),
+      'number', a.attnum, 'quoted', pg_catalog.quote_ident(a.attname),
       'declared_type', pg_catalog.format_type(a.atttypid, a.atttypmod),
       'base_type', pg_catalog.format_type((
         WITH RECURSIVE under AS (
@@ -187,7 +201,13 @@ SELECT pg_catalog.jsonb_build_object(
     WITH RECURSIVE below AS (
       SELECT i.inhrelid FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid
       UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN below b ON i.inhparent = b.inhrelid)
-    SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(ln.nspname, l.relname) ORDER BY l.oid), '[]')
+    SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('schema', ln.nspname, 'name', l.relname,
+      'leading', (SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(ic.relname, ic.relispartition) ORDER BY ic.relname), '[]')
+        FROM pg_catalog.pg_index i
+        JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid
+        JOIN pg_catalog.pg_am am ON am.oid = ic.relam AND am.amname IN ('btree', 'hash')
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = l.oid AND a.attnum = i.indkey[0]
+        WHERE i.indrelid = l.oid AND i.indisvalid AND i.indpred IS NULL AND a.attname = $2)) ORDER BY l.oid), '[]')
     FROM below b JOIN pg_catalog.pg_class l ON l.oid = b.inhrelid AND l.relkind = 'r' AND l.relispartition
     JOIN pg_catalog.pg_namespace ln ON ln.oid = l.relnamespace),
   'parents', (SELECT coalesce(pg_catalog.jsonb_agg(i.inhparent::pg_catalog.int8 ORDER BY i.inhparent), '[]')
@@ -198,13 +218,13 @@ WHERE c.oid = $1";
 
 /// Everything about the relation; `None` when it is gone.
 pub fn facts(relation: pg_sys::Oid, column: &str) -> Result<Option<Facts>> {
-    spi::row(FACTS, &[relation.into(), column.into(), true.into()])
+    spi::row_planned(FACTS, &[relation.into(), column.into(), true.into()])
 }
 
 /// The same without its size, which costs a visit to every partition's files. Deparsing a policy
 /// still waits for whoever holds the table exclusively, as Postgres's own `pg_policies` does.
 pub fn facts_without_size(relation: pg_sys::Oid, column: &str) -> Result<Option<Facts>> {
-    spi::row(FACTS, &[relation.into(), column.into(), false.into()])
+    spi::row_planned(FACTS, &[relation.into(), column.into(), false.into()])
 }
 
 /// Tables of a schema, in the order in which they were made, partitions and children left to their
@@ -239,7 +259,7 @@ pub fn tables_of(schema: &str, column: &str) -> Result<Vec<Listed>> {
 
 /// The schema into which the extension was created, quoted.
 pub fn extension_schema() -> Result<String> {
-    let found: Option<String> = spi::row(
+    let found: Option<String> = spi::row_planned(
         "SELECT pg_catalog.to_json(pg_catalog.quote_ident(n.nspname))::pg_catalog.text
          FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
          WHERE e.extname = 'pg_tenancy'",

@@ -2,6 +2,8 @@
 //!
 //! Owns the queries about keys and the unique indexes that they need. Must never change anything.
 
+use std::collections::BTreeMap;
+
 use pgrx::pg_sys;
 use serde::Deserialize;
 
@@ -65,7 +67,7 @@ ORDER BY con.conrelid, con.conname COLLATE \"C\"";
 
 /// The keys from and to a table, partitions' copies left out.
 pub fn of(relation: pg_sys::Oid) -> Result<Vec<Key>> {
-    spi::rows(KEYS, &[relation.into()])
+    spi::rows_planned(KEYS, &[relation.into()])
 }
 
 /// Whether some unique index of the parent is exactly over those columns, as a key needs it.
@@ -104,4 +106,14 @@ pub fn partition_columns(parent: u32) -> Result<Vec<String>> {
 /// The columns of a key, each with the one that it refers to.
 pub fn pairs(key: &Key) -> impl Iterator<Item = (&String, &String)> {
     key.columns.iter().zip(&key.parent_columns)
+}
+
+/// The types of a table's columns, by name, as a cast names them that neither cuts nor pads a value.
+pub fn column_types(table: u32) -> Result<BTreeMap<String, String>> {
+    let found: Option<BTreeMap<String, String>> = spi::row(
+        "SELECT pg_catalog.jsonb_object_agg(a.attname, pg_catalog.format_type(a.atttypid, -1))::pg_catalog.text
+         FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped",
+        &[pg_sys::Oid::from(table).into()],
+    )?;
+    Ok(found.unwrap_or_default())
 }

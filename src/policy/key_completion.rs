@@ -13,9 +13,10 @@ use super::key_catalog;
 use super::key_definition::End;
 use super::key_plan;
 use super::members::Member;
-use super::model::Options;
+use super::model::{ForeignKeys, Options};
 use super::plan::Plan;
 use super::store::{self, Made, MadeKey};
+use crate::catalog;
 use crate::error::Result;
 use crate::registry::require_administrator;
 
@@ -31,26 +32,47 @@ pub fn ends(relations: &[u32], members: &[Member]) -> Result<(BTreeMap<u32, End>
             touched.extend([key.child, key.parent]);
         }
     }
-    let mut ends = BTreeMap::new();
-    let mut known = BTreeMap::new();
+    let mut others = Vec::new();
     for oid in touched {
         if members.iter().any(|member| member.facts.oid == oid) {
             continue;
         }
         let oid = pg_sys::Oid::from(oid);
-        let Some(row) = store::of(oid)? else {
-            continue;
+        if let Some(row) = store::of(oid)? {
+            // A row of which the option does not parse was written by a later version: report only.
+            let options = Options::parse(&row.options).unwrap_or_default();
+            others.push((oid, row, options));
+        }
+    }
+    // Size and flags only matter to a key that is made; reading them for all would cost as much as
+    // protecting them.
+    let makes_keys = members
+        .iter()
+        .map(|member| member.options)
+        .chain(others.iter().map(|(_, _, options)| *options))
+        .any(|options| options.foreign_keys != ForeignKeys::Report);
+    let mut ends = BTreeMap::new();
+    let mut known = BTreeMap::new();
+    for (oid, row, options) in others {
+        let (column, enforced) = (row.column_today(oid), row.mode == "enforce");
+        let end = if makes_keys {
+            inspect::facts(oid, &column)?.map(|facts| end(&facts, &column, options, enforced))
+        } else {
+            catalog::relation_name(oid).map(|name| End {
+                oid: oid.to_u32(),
+                schema: name.schema,
+                table: name.name,
+                column,
+                foreign_keys: options.foreign_keys,
+                enforced,
+                estimated_rows: 0.0,
+                forced: false,
+            })
         };
-        let Some(facts) = inspect::facts(oid, &row.tenant_column)? else {
-            continue;
-        };
-        // A row of which the option does not parse was written by a later version: report only.
-        let options = Options::parse(&row.options).unwrap_or_default();
-        ends.insert(
-            oid.to_u32(),
-            end(&facts, &row.tenant_column, options, row.mode == "enforce"),
-        );
-        known.insert(oid.to_u32(), row.made.foreign_keys.clone());
+        if let Some(end) = end {
+            ends.insert(oid.to_u32(), end);
+            known.insert(oid.to_u32(), row.made.foreign_keys);
+        }
     }
     for member in members {
         let enforced = member.row.mode == "enforce";
@@ -98,6 +120,7 @@ pub fn report_keys(members: &mut [Member], limit: f64) -> Result<()> {
             &mut noted,
         )?;
         member.plan.notes.append(&mut noted.notes);
+        member.plan.plain_keys.append(&mut noted.plain_keys);
     }
     Ok(())
 }
@@ -126,6 +149,7 @@ pub fn complete_keys(members: &mut [Member], limit: f64) -> Result<()> {
         member.plan.now.append(&mut plan.now);
         member.plan.script.append(&mut plan.script);
         member.plan.notes.append(&mut plan.notes);
+        member.plan.plain_keys.append(&mut plan.plain_keys);
         for (child, key) in completion.made {
             known.entry(child).or_default().push(key.clone());
             on_registration(members, child, |made| made.foreign_keys.push(key))?;

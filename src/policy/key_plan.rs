@@ -11,7 +11,7 @@ use pgrx::pg_sys;
 use super::bad_rows::refuse_crossing_rows;
 use super::key_catalog::{Key, has_unique, of, pairs, partition_columns};
 use super::key_definition::{
-    End, carries, definition, drop_key, must_stay, stands_for, unique_name,
+    End, carries, definition, drop_key, must_stay, stands_for, unique_name, validate_seeing_all,
 };
 use super::model::ForeignKeys;
 use super::names;
@@ -123,10 +123,11 @@ pub fn complete(
         }
         if !(child.enforced && parent.enforced) || wanted == ForeignKeys::Report {
             if relation.to_u32() == key.child || wanted == ForeignKeys::Report {
-                plan.notes.push(format!(
-                    "{label} to {} does not carry the tenant (option foreign_keys: \"add\" or \"replace\")",
-                    parent.qualified()
-                ));
+                plan.plain_keys.push(if relation.to_u32() == key.child {
+                    key.name.clone()
+                } else {
+                    format!("{} of {}", key.name, child.table)
+                });
             }
             continue;
         }
@@ -272,14 +273,7 @@ fn add(
         }
     }
     if !validate && key.validated {
-        // With row_security off, a role that policies bind gets an error instead of a validation
-        // that passed over rows.
-        later.push("SET row_security = off".to_owned());
-        later.push(format!(
-            "ALTER TABLE {table} VALIDATE CONSTRAINT {}",
-            quoted(&name)
-        ));
-        later.push("RESET row_security".to_owned());
+        later.push(validate_seeing_all(&table, &name));
     }
     let drop_now = replaces && later.is_empty();
     if drop_now {

@@ -14,6 +14,7 @@ use super::render;
 use super::store::{self, Row};
 use super::unprotect;
 use crate::binding::TenantType;
+use crate::catalog;
 use crate::error::{Error, Kind, Result};
 use crate::registry::require_administrator;
 
@@ -69,21 +70,26 @@ fn examine(
         Error::new(Kind::UndefinedTable, "the table does not exist")
             .hint("Give the name of a table, qualified with its schema.")
     };
-    let read =
-        || -> Result<Facts> { inspect::facts(relation, &request.column)?.ok_or_else(missing) };
-    let facts = read()?;
-    if facts.reserved.is_none() {
+    let name = catalog::relation_name(relation).ok_or_else(missing)?;
+    if !is_reserved(&name.schema) {
         require_administrator(relation)?;
+        if writes {
+            // Keeps other DDL away, readers and writers not: protecting again must block nobody.
+            apply::lock(relation, pg_sys::ShareUpdateExclusiveLock);
+        }
     }
-    check_protectable(&facts, &request.column, tenant)?;
-    if !writes {
-        return Ok(facts);
-    }
-    // Keeps other DDL away, readers and writers not: protecting again must not block anybody.
-    apply::lock(relation, pg_sys::ShareUpdateExclusiveLock);
-    let facts = read()?;
+    let facts = inspect::facts(relation, &request.column)?.ok_or_else(missing)?;
     check_protectable(&facts, &request.column, tenant)?;
     Ok(facts)
+}
+
+/// Whether nothing of the schema can be protected, whoever asks: it is refused for that, not for want
+/// of rights, and not locked.
+fn is_reserved(schema: &str) -> bool {
+    matches!(
+        schema,
+        "pg_catalog" | "information_schema" | "pg_toast" | "tenancy"
+    )
 }
 
 fn member(
@@ -98,7 +104,8 @@ fn member(
         store::of(pg_sys::Oid::from(facts.oid))?.filter(|row| is_believed(row, &facts));
     if writes
         && let Some(row) = &previous
-        && (row.tenant_column != request.column || row.template != request.template.name())
+        && (row.column_today(pg_sys::Oid::from(facts.oid)) != request.column
+            || row.template != request.template.name())
     {
         // Another column: take everything back and start anew, in the same transaction.
         unprotect::undo(pg_sys::Oid::from(facts.oid), row)?;
@@ -114,13 +121,14 @@ fn member(
     };
     // SAFETY: MyDatabaseId is set before any user code runs in a backend.
     let database = unsafe { pg_sys::MyDatabaseId };
-    let (mut made, found) = previous
+    let (mut made, mut found) = previous
         .as_ref()
         .map(|row| (row.made.clone(), row.found.clone()))
         .unwrap_or_default();
     if previous.is_none() {
         made.by_parent = brought_by.is_some();
     }
+    found.column_number = facts.column.as_ref().map_or(0, |column| column.number);
     let row = Row {
         schema_name: facts.schema.clone(),
         table_name: facts.name.clone(),

@@ -10,6 +10,7 @@ use pgrx::pg_sys::panic::CaughtError;
 use pgrx::{PgSqlErrorCode, PgTryBuilder, pg_sys};
 
 use super::apply;
+use super::describe::Words;
 use super::model::{Mode, Template};
 use super::protect::{self, Outcome, Request};
 use super::store::{self, Row};
@@ -37,7 +38,7 @@ pub fn set(relation: pg_sys::Oid, mode: Mode) -> Result<Vec<Outcome>> {
 fn switch(relation: pg_sys::Oid, row: &Row, mode: Mode) -> Result<Vec<Outcome>> {
     let request = Request {
         template: Template::parse(&row.template)?,
-        column: row.tenant_column.clone(),
+        column: row.column_today(relation),
         mode,
         options: None,
     };
@@ -70,7 +71,7 @@ pub fn set_all(mode: Mode, atomic: bool) -> Result<Vec<Outcome>> {
                     outcomes.push(Outcome {
                         relation,
                         template: None,
-                        result: format!("failed: {message}"),
+                        result: Words::new(format!("failed: {message}")),
                         entered: false,
                     });
                     break;

@@ -49,6 +49,8 @@ pub struct Plan {
     pub script: Vec<String>,
     /// What the administrator should know.
     pub notes: Vec<String>,
+    /// Foreign keys that do not carry the tenant and are only reported.
+    pub plain_keys: Vec<String>,
     /// Whether rows are looked at; printing a plan does not.
     pub checks_data: bool,
     /// Whether it starts from the table as it was found, keys that were made left out.

@@ -5,6 +5,7 @@
 
 use pgrx::pg_sys;
 
+use super::describe::plain_keys_note;
 use super::inspect::{self, Facts};
 use super::key_completion::complete_keys;
 use super::members::gather;
@@ -32,12 +33,14 @@ pub fn policy_sql(relation: pg_sys::Oid, request: &Request) -> Result<String> {
         // The index keeps its name; it is there, under that name, only in this database.
         let Made {
             index,
+            partition_indexes,
             by_parent,
             foreign_keys,
             ..
         } = std::mem::take(&mut member.row.made);
         member.row.made = Made {
             index,
+            partition_indexes,
             by_parent,
             foreign_keys,
             ..Made::default()
@@ -60,6 +63,7 @@ pub fn policy_sql(relation: pg_sys::Oid, request: &Request) -> Result<String> {
         plan_gate(member, request, tenant, &schema, limit)?;
         statements.extend(member.plan.now.drain(..).map(|statement| statement.sql));
         comments.append(&mut member.plan.notes);
+        comments.extend(plain_keys_note(&member.plan.plain_keys));
     }
     let mut text: String = comments.iter().map(|note| format!("-- {note}\n")).collect();
     for statement in statements {

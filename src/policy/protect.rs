@@ -7,7 +7,7 @@ use pgrx::pg_sys;
 
 use super::apply;
 use super::bad_rows::refuse_rows_without_tenant;
-use super::describe::describe;
+use super::describe::{Words, describe};
 use super::gate;
 use super::ground;
 use super::inspect;
@@ -41,7 +41,7 @@ pub struct Outcome {
     /// Its template; `None` where it is not protected.
     pub template: Option<&'static str>,
     /// In words, with the script to run where there is one.
-    pub result: String,
+    pub result: Words,
     /// Whether it was not enforced before and is now.
     pub entered: bool,
 }

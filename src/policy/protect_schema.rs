@@ -5,6 +5,7 @@
 use pgrx::pg_sys;
 
 use super::apply;
+use super::describe::Words;
 use super::inspect;
 use super::key_completion::ends;
 use super::key_plan;
@@ -40,7 +41,7 @@ pub fn protect_schema(
     let skip = |oid: u32, why: &str| Outcome {
         relation: pg_sys::Oid::from(oid),
         template: None,
-        result: format!("not protected: {why}"),
+        result: Words::new(format!("not protected: {why}")),
         entered: false,
     };
     let total = listed.len();
@@ -89,11 +90,7 @@ fn refresh_key_reports(outcomes: &mut [Outcome], request: &Request) -> Result<()
     {
         let mut noted = Plan::default();
         key_plan::complete(outcome.relation, &ends, &known, f64::INFINITY, &mut noted)?;
-        for note in noted.notes {
-            if !outcome.result.contains(&note) {
-                outcome.result.push_str(&format!("; {note}"));
-            }
-        }
+        outcome.result.plain_keys = noted.plain_keys;
     }
     Ok(())
 }

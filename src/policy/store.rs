@@ -22,6 +22,8 @@ pub struct Made {
     pub policies: Vec<String>,
     /// The index, in the table's schema.
     pub index: Option<String>,
+    /// Indexes of partitions that a script makes for the index to adopt, by schema and name.
+    pub partition_indexes: Vec<(String, String)>,
     /// The trigger.
     pub trigger: Option<String>,
     /// NOT NULL of the tenant column.
@@ -71,6 +73,8 @@ pub struct Found {
     pub indexes: BTreeMap<String, String>,
     /// Whether what the ground changes has been noted: once, before the first change.
     pub noted: bool,
+    /// `attnum` of the tenant column.
+    pub column_number: i16,
     /// Closed by a DROP EXTENSION .. CASCADE of earlier.
     pub closed: bool,
 }
@@ -112,14 +116,51 @@ impl Row {
             pg_sys::Oid::from(self.database_oid),
         )
     }
+
+    /// The tenant column as `relation` names it today: it may have been renamed since. Its number is
+    /// believed of the very table that was registered only, since a restore gives new ones.
+    pub fn column_today(&self, relation: pg_sys::Oid) -> String {
+        // SAFETY: MyDatabaseId is set before any user code runs in a backend.
+        let here = self.database_oid == unsafe { pg_sys::MyDatabaseId }.to_u32()
+            && self.relation_oid == relation.to_u32();
+        here.then(|| catalog_column(relation, self.found.column_number))
+            .flatten()
+            .unwrap_or_else(|| self.tenant_column.clone())
+    }
 }
 
-const ROWS: &str =
-    "SELECT pg_catalog.jsonb_build_object('schema_name', schema_name, 'table_name', table_name,
-       'database_oid', database_oid::pg_catalog.int8, 'relation_oid', relation_oid::pg_catalog.int8,
-       'template', template, 'tenant_column', tenant_column, 'mode', mode, 'options', options,
-       'made', made, 'found', found)::pg_catalog.text
-     FROM tenancy.protection";
+/// The name of a column that was not dropped.
+fn catalog_column(relation: pg_sys::Oid, number: i16) -> Option<String> {
+    // SAFETY: null for a column that does not exist or was dropped; the tuple is released after its
+    // name was copied.
+    unsafe {
+        let tuple = pg_sys::SearchSysCacheAttNum(relation, number);
+        if tuple.is_null() {
+            return None;
+        }
+        let attribute = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_attribute>();
+        let name = catalog::string_from((*attribute).attname.data.as_ptr());
+        pg_sys::ReleaseSysCache(tuple);
+        name
+    }
+}
+
+macro_rules! rows {
+    () => {
+        "SELECT pg_catalog.jsonb_build_object('schema_name', schema_name, 'table_name', table_name,
+           'database_oid', database_oid::pg_catalog.int8, 'relation_oid', relation_oid::pg_catalog.int8,
+           'template', template, 'tenant_column', tenant_column, 'mode', mode, 'options', options,
+           'made', made, 'found', found)::pg_catalog.text
+         FROM tenancy.protection"
+    };
+}
+
+const ROWS: &str = rows!();
+
+const ROW: &str = concat!(
+    rows!(),
+    " WHERE (schema_name = $1 AND table_name = $2) OR relation_oid = $3"
+);
 
 /// All registered tables that exist, with the relation that each means, in the order of oids.
 pub fn all() -> Result<Vec<(pg_sys::Oid, Row)>> {
@@ -143,8 +184,8 @@ pub fn of(relation: pg_sys::Oid) -> Result<Option<Row>> {
     };
     let rows: Vec<Row> = {
         let _role = ActingRole::new(extension_owner()?);
-        spi::rows(
-            &format!("{ROWS} WHERE (schema_name = $1 AND table_name = $2) OR relation_oid = $3"),
+        spi::rows_planned(
+            ROW,
             &[name.schema.into(), name.name.into(), relation.into()],
         )?
     };

@@ -73,14 +73,15 @@ pub fn unprotect(relation: pg_sys::Oid, missing_ok: bool) -> Result<bool> {
 /// Undoes one table and forgets it.
 pub fn undo(relation: pg_sys::Oid, row: &Row) -> Result<()> {
     apply::lock(relation, pg_sys::AccessExclusiveLock);
+    let column = row.column_today(relation);
     let facts = {
-        inspect::facts(relation, &row.tenant_column)?
+        inspect::facts(relation, &column)?
             .ok_or_else(|| Error::new(Kind::UndefinedTable, "the table does not exist any more"))?
     };
     let target = Target {
         schema: facts.schema.clone(),
         table: facts.name.clone(),
-        column: row.tenant_column.clone(),
+        column,
     };
     let mut made = row.made.clone();
     let mut found = row.found.clone();
@@ -109,8 +110,26 @@ pub fn undo(relation: pg_sys::Oid, row: &Row) -> Result<()> {
             .push(Statement::owner(facts.oid, render::set_not_null(&target)));
     }
     apply::run(&plan)?;
+    drop_partition_indexes(&made)?;
     restore_indexes(&facts, &found)?;
     store::delete(row)
+}
+
+/// Drops what a script made for partitions and the index of the parent has not taken along.
+fn drop_partition_indexes(made: &Made) -> Result<()> {
+    let mut plan = Plan::default();
+    for (schema, name) in &made.partition_indexes {
+        let index = catalog::relation_oid(schema, name)
+            .filter(|oid| catalog::relation_kind(*oid) == Some(b'i'));
+        if let Some(index) = index {
+            require_administrator(index)?;
+            plan.now.push(Statement::owner(
+                index.to_u32(),
+                render::drop_index(schema, name),
+            ));
+        }
+    }
+    apply::run(&plan)
 }
 
 /// Makes a partition's own indexes again that the dropped index of its parent had adopted.
