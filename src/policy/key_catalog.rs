@@ -63,6 +63,14 @@ SELECT pg_catalog.jsonb_build_object(
   'definition', pg_catalog.pg_get_constraintdef(con.oid))::pg_catalog.text
 FROM pg_catalog.pg_constraint con
 WHERE con.contype = 'f' AND con.conparentid = 0 AND (con.conrelid = $1 OR con.confrelid = $1)
+  -- Nothing is indexed by the referenced table but dependencies; without them each call would read
+  -- every constraint of the database.
+  AND con.oid IN (
+    SELECT own.oid FROM pg_catalog.pg_constraint own WHERE own.conrelid = $1
+    UNION ALL
+    SELECT d.objid FROM pg_catalog.pg_depend d
+    WHERE d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass
+      AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = $1)
 ORDER BY con.conrelid, con.conname COLLATE \"C\"";
 
 /// The keys from and to a table, partitions' copies left out.
