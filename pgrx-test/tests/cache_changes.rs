@@ -384,7 +384,7 @@ fn no_reader_is_ever_behind_a_commit() {
                 let tenant = client.prepare("SELECT current_tenant_id_bigint()").unwrap();
                 let mut asked = 0u64;
                 while done.load(Ordering::SeqCst) == 0 {
-                    if kind != 0 && asked % 50 == 0 {
+                    if kind != 0 && asked.is_multiple_of(50) {
                         client.ok("COMMIT; BEGIN");
                     }
                     let least = committed.load(Ordering::SeqCst);
