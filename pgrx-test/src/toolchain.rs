@@ -46,6 +46,13 @@ pub fn cargo() -> Result<Command> {
     if let Some(toolchain) = for_extension()? {
         command.env("RUSTUP_TOOLCHAIN", toolchain);
     }
+    // The workspace's own linker is there for machines without cc, and cc is there by now. Its path
+    // is the checkout's: with it, each new checkout would build everything anew.
+    let target = std::env::consts::ARCH.to_uppercase();
+    command.env(
+        format!("CARGO_TARGET_{target}_UNKNOWN_LINUX_GNU_LINKER"),
+        "cc",
+    );
     Ok(command)
 }
 
