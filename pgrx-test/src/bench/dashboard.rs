@@ -6,7 +6,7 @@ use super::Bench;
 use super::report::{Figure, Unit};
 use super::rounds::{Contender, interleave};
 use super::schema;
-use super::session::Session;
+use super::session::{Measured, Session};
 use super::variant::{Identity, Variant};
 
 /// Queries of one sample.
@@ -27,12 +27,15 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<Figure>> {
             "{}: {answer}, not {expected}",
             variant.name()
         );
+        let mut session = Measured::new(session)?;
         contenders.push(Contender::new(move || {
-            let mut total = 0.0;
-            for _ in 0..REPETITIONS {
-                total += session.timed(&query)?.0;
-            }
-            Ok(total / f64::from(REPETITIONS))
+            let (time, ()) = session.time(|session| {
+                for _ in 0..REPETITIONS {
+                    session.value(&query)?;
+                }
+                Ok(())
+            })?;
+            Ok(time / f64::from(REPETITIONS))
         }));
     }
     let summaries = interleave(bench.scale.rounds, contenders)?;

@@ -7,10 +7,10 @@ use super::Bench;
 use super::report::{Bound, Figure, Unit};
 use super::rounds::{Contender, interleave};
 use super::schema;
-use super::session::Session;
+use super::session::{Measured, Session};
 use super::variant::{Identity, Variant};
 
-const SEQUENTIAL: &str =
+pub(crate) const SEQUENTIAL: &str =
     "SET enable_indexscan = off; SET enable_bitmapscan = off; SET enable_indexonlyscan = off";
 const INDEX: &str = "SET enable_seqscan = off; SET enable_bitmapscan = off";
 
@@ -64,22 +64,27 @@ fn scan(bench: &Bench, identity: &Identity, what: &str, settings: &str) -> Resul
     Ok(figures)
 }
 
+pub(crate) fn query(variant: Variant, identity: &Identity) -> String {
+    format!(
+        "SELECT count(*) FROM {}.items WHERE true{}",
+        variant.schema(),
+        variant.condition("tenant_id", identity)
+    )
+}
+
 fn contender<'a>(
     bench: &Bench,
     variant: Variant,
     identity: &Identity,
     settings: &str,
 ) -> Result<Contender<'a>> {
-    let query = format!(
-        "SELECT count(*) FROM {}.items WHERE true{}",
-        variant.schema(),
-        variant.condition("tenant_id", identity)
-    );
+    let query = query(variant, identity);
     let expected = (bench.scale.rows / bench.scale.tenants).to_string();
     let mut session: Client = variant.open(bench, identity)?;
     session.execute_all(settings)?;
+    let mut session = Measured::new(session)?;
     Ok(Contender::new(move || {
-        let (time, count) = session.timed(&query)?;
+        let (time, count) = session.time(|session| session.value(&query))?;
         ensure!(
             count == expected,
             "{}: {count} rows instead of {expected}",

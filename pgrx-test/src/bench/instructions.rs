@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail};
 use postgres::Client;
 
 use super::Bench;
+use super::filters;
 use super::report::{Figure, Unit};
 use super::resolution::{self, Step};
 use super::schema::{self, ROW};
@@ -70,6 +71,8 @@ pub(crate) fn measure(bench: &Bench, clusters: [&mut Cluster; 2]) -> Result<Vec<
         step("bench", format!("instructions, {kind:?}"));
         figures.extend(counter.lookups(kind, &identity)?);
     }
+    step("bench", "instructions, sequential filter");
+    figures.extend(counter.filters(&identity)?);
     step("bench", "instructions, resolution");
     figures.extend(counter.resolutions()?);
     for mut cluster in watched {
@@ -144,12 +147,39 @@ impl Counter<'_> {
         Ok(counts.into_iter().map(figure).collect())
     }
 
+    /// For each row of the table.
+    fn filters(&self, identity: &Identity) -> Result<Vec<Figure>> {
+        let count = |variant: Variant| {
+            let query = filters::query(variant, identity);
+            let open = || {
+                let mut session = variant.open(self.bench, identity)?;
+                session.execute_all(filters::SEQUENTIAL)?;
+                Ok(session)
+            };
+            let whole = self.difference(open, 1, |session, scans| {
+                for _ in 0..scans {
+                    session.value(&query)?;
+                }
+                Ok(())
+            })?;
+            anyhow::Ok(whole.times(1.0 / self.bench.scale.rows as f64))
+        };
+        let literal = count(Variant::Literal)?;
+        let mut figures = Vec::new();
+        for variant in [Variant::Tenancy, Variant::SubSelect, Variant::Setting] {
+            let what = "instructions, a row of the filter";
+            let figure = Figure::new(what, variant.name(), Unit::Instructions, count(variant)?);
+            figures.push(figure.against("literal", &literal));
+        }
+        Ok(figures)
+    }
+
     fn resolutions(&self) -> Result<Vec<Figure>> {
         let count = |step, table: &str| {
             let open = || session::open(self.bench.loaded, DATABASE, APPLICATION, "");
             let whole = self.difference(open, 1, |session, walks| {
                 for _ in 0..walks {
-                    resolution::walk(session, step, table, USERS)?;
+                    resolution::walk(session, step, table)?;
                 }
                 Ok(())
             })?;

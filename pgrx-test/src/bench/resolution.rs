@@ -13,7 +13,7 @@ use postgres::Client;
 use super::Bench;
 use super::report::{Bound, Figure, Unit};
 use super::rounds::{Contender, interleave};
-use super::session::{self, DATABASE, Session};
+use super::session::{self, DATABASE, Measured, Session};
 use super::variant::APPLICATION;
 use crate::fixture::Server;
 
@@ -83,16 +83,29 @@ pub(crate) fn make_walk(
     ))
 }
 
-/// Microseconds for each user of the list.
-pub(crate) fn walk(session: &mut Client, step: Step, table: &str, users: u64) -> Result<f64> {
+/// Does the step for each user of the list, in one transaction.
+pub(crate) fn walk(session: &mut Client, step: Step, table: &str) -> Result<()> {
     session.execute_all("BEGIN")?;
-    let (time, wrong) = session.timed(&step.statement(&format!("plain.{table}")))?;
+    let wrong = session.value(&step.statement(&format!("plain.{table}")))?;
     session.execute_all("COMMIT")?;
-    ensure!(
-        wrong == "0",
-        "{step:?}: {wrong} users of {users} have a wrong tenant"
-    );
-    Ok(time * 1e3 / users as f64)
+    ensure!(wrong == "0", "{step:?}: {wrong} users have a wrong tenant");
+    Ok(())
+}
+
+/// A contender that does the step for all users of the list; microseconds for each.
+pub(crate) fn contender(
+    server: &Server,
+    database: &str,
+    step: Step,
+    table: &'static str,
+    users: u64,
+) -> Result<Contender<'static>> {
+    // Each in a session of its own, lest one fill another's caches.
+    let mut session = Measured::new(session::open(server, database, APPLICATION, "")?)?;
+    Ok(Contender::new(move || {
+        let (time, ()) = session.time(|session| walk(session, step, table))?;
+        Ok(time * 1e3 / users as f64)
+    }))
 }
 
 pub(crate) fn measure(bench: &Bench) -> Result<Vec<Figure>> {
@@ -111,11 +124,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<Figure>> {
     ];
     let mut contenders = Vec::new();
     for (step, table) in STEPS {
-        // Each in a session of its own, lest one fill another's caches.
-        let mut session = session::open(bench.loaded, DATABASE, APPLICATION, "")?;
-        contenders.push(Contender::new(move || {
-            walk(&mut session, step, table, users)
-        }));
+        contenders.push(contender(bench.loaded, DATABASE, step, table, users)?);
     }
     let summaries = interleave(bench.scale.rounds, contenders)?;
     let [

@@ -1,6 +1,8 @@
 //! Sessions of the benchmarks, and how they are timed.
 
-use std::time::Instant;
+use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use postgres::{Client, NoTls, SimpleQueryMessage};
@@ -28,8 +30,6 @@ pub(crate) trait Session {
     fn row(&mut self, sql: &str) -> Result<Vec<Option<String>>>;
     /// The first column of the only row.
     fn value(&mut self, sql: &str) -> Result<String>;
-    /// As `value`, with the time it took in milliseconds.
-    fn timed(&mut self, sql: &str) -> Result<(f64, String)>;
 }
 
 impl Session for Client {
@@ -57,10 +57,49 @@ impl Session for Client {
         let first = self.row(sql)?.into_iter().next().flatten();
         first.with_context(|| format!("NULL: {sql}"))
     }
+}
 
-    fn timed(&mut self, sql: &str) -> Result<(f64, String)> {
-        let since = Instant::now();
-        let value = self.value(sql)?;
-        Ok((since.elapsed().as_secs_f64() * 1e3, value))
+/// A session whose statements are measured by the time that its backend spends on a processor:
+/// what other programs take of the machine does not count.
+pub(crate) struct Measured {
+    session: Client,
+    /// The kernel's count for the backend; its first number is in nanoseconds.
+    account: PathBuf,
+}
+
+impl Measured {
+    pub fn new(mut session: Client) -> Result<Measured> {
+        let pid = session.value("SELECT pg_backend_pid()")?;
+        Ok(Measured {
+            session,
+            account: PathBuf::from(format!("/proc/{pid}/schedstat")),
+        })
+    }
+
+    /// Runs something in the session; returns the milliseconds it took and its result.
+    pub fn time<T>(&mut self, run: impl FnOnce(&mut Client) -> Result<T>) -> Result<(f64, T)> {
+        let before = self.nanoseconds()?;
+        let result = run(&mut self.session)?;
+        let after = self.nanoseconds()?;
+        Ok(((after - before) as f64 / 1e6, result))
+    }
+
+    /// The time so far. The kernel brings it up to date when the backend goes to sleep, which it
+    /// does a moment after it has answered.
+    fn nanoseconds(&self) -> Result<u64> {
+        let mut last = None;
+        loop {
+            let text = std::fs::read_to_string(&self.account)
+                .with_context(|| format!("cannot read {}", self.account.display()))?;
+            let first = text.split_whitespace().next().unwrap_or_default();
+            let now = first
+                .parse()
+                .with_context(|| format!("not a number: {text}"))?;
+            if last == Some(now) {
+                return Ok(now);
+            }
+            last = Some(now);
+            sleep(Duration::from_millis(1));
+        }
     }
 }

@@ -11,7 +11,7 @@ use super::rounds::{Contender, interleave};
 use super::schema::{self, Content, ROW};
 use super::session::{self, Session};
 use super::stats::Summary;
-use super::variant::{APPLICATION, Identity, Variant};
+use super::variant::{Identity, Variant};
 
 const VARIANTS: [Variant; 2] = [Variant::Literal, Variant::Tenancy];
 
@@ -99,10 +99,9 @@ fn resolutions(bench: &Bench) -> Result<Vec<Figure>> {
     let mut contenders = Vec::new();
     for tenants in bench.scale.tenant_counts {
         for step in STEPS {
-            let mut session = session::open(bench.loaded, &database(*tenants), APPLICATION, "")?;
-            contenders.push(Contender::new(move || {
-                resolution::walk(&mut session, step, "cold", users)
-            }));
+            let database = database(*tenants);
+            let contender = resolution::contender(bench.loaded, &database, step, "cold", users)?;
+            contenders.push(contender);
         }
     }
     let summaries = interleave(bench.scale.pgbench_rounds, contenders)?;
