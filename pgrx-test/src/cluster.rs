@@ -36,6 +36,9 @@ const SETTINGS: &[(&str, &str)] = &[
     ("full_page_writes", "off"),
     ("synchronous_commit", "off"),
     ("max_connections", "250"),
+    // Tests that force parallel plans run side by side, and each must get its workers.
+    ("max_worker_processes", "64"),
+    ("max_parallel_workers", "64"),
     ("shared_buffers", "256MB"),
     ("wal_level", "logical"),
     ("max_wal_senders", "10"),
