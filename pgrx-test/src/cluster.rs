@@ -45,6 +45,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("max_replication_slots", "10"),
     ("max_prepared_transactions", "20"),
     ("max_wal_size", "4GB"),
+    // A base backup of a busy cluster must not lose the log that it streams.
+    ("wal_keep_size", "1GB"),
     ("autovacuum", "on"),
     ("log_line_prefix", "%m [%p] %q%u@%d "),
     ("log_lock_waits", "on"),
