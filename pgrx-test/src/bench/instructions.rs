@@ -18,8 +18,9 @@ use super::Bench;
 use super::filters;
 use super::report::{Figure, Unit};
 use super::resolution::{self, Step};
-use super::schema::{self, ROW};
+use super::schema;
 use super::session::{self, DATABASE, Session};
+use super::statements::{self, Kind};
 use super::stats::Summary;
 use super::variant::{APPLICATION, Identity, Variant};
 use crate::cluster::{Cluster, Shutdown};
@@ -32,23 +33,6 @@ const EXECUTIONS: u64 = 300;
 /// Users of a walk: more than the cache holds.
 const USERS: u64 = 3_000;
 const EXIT_TIMEOUT: Duration = Duration::from_secs(60);
-
-const VARIANTS: [Variant; 7] = [
-    Variant::Bare,
-    Variant::Literal,
-    Variant::Tenancy,
-    Variant::SessionScope,
-    Variant::Setting,
-    Variant::SubSelect,
-    Variant::Lookup,
-];
-
-#[derive(Clone, Copy, Debug)]
-enum Kind {
-    Prepared,
-    Simple,
-    PreparedSetLocal,
-}
 
 /// Counts on the clusters of the run, which it stops and starts again under valgrind.
 pub(crate) fn measure(bench: &Bench, clusters: [&mut Cluster; 2]) -> Result<Vec<Figure>> {
@@ -67,8 +51,8 @@ pub(crate) fn measure(bench: &Bench, clusters: [&mut Cluster; 2]) -> Result<Vec<
     }
     let counter = Counter { bench, counts };
     let mut figures = Vec::new();
-    for kind in [Kind::Prepared, Kind::Simple, Kind::PreparedSetLocal] {
-        step("bench", format!("instructions, {kind:?}"));
+    for kind in Kind::ALL {
+        step("bench", format!("instructions, {}", kind.name()));
         figures.extend(counter.lookups(kind, &identity)?);
     }
     step("bench", "instructions, sequential filter");
@@ -118,15 +102,10 @@ struct Counter<'a> {
 impl Counter<'_> {
     fn lookups(&self, kind: Kind, identity: &Identity) -> Result<Vec<Figure>> {
         let mut counts = Vec::new();
-        for variant in VARIANTS {
-            let open = || match kind {
-                Kind::PreparedSetLocal => {
-                    session::open(variant.server(self.bench), DATABASE, variant.role(), "")
-                }
-                Kind::Prepared | Kind::Simple => variant.open(self.bench, identity),
-            };
-            let count = self.difference(open, EXECUTIONS, |session, executions| {
-                run(session, kind, variant, identity, executions)
+        for variant in Variant::LOOKUPS {
+            let open = || kind.open(self.bench, variant, identity);
+            let count = self.difference(open, EXECUTIONS, |session, times| {
+                statements::repeat(session, kind, variant, identity, times)
             })?;
             counts.push((variant, count));
         }
@@ -135,13 +114,9 @@ impl Counter<'_> {
             .find(|(variant, _)| *variant == Variant::Literal);
         let literal = literal.map(|(_, count)| count.clone());
         let literal = literal.context("the literal is counted")?;
-        let what = match kind {
-            Kind::Prepared => "instructions, prepared lookup",
-            Kind::Simple => "instructions, simple lookup",
-            Kind::PreparedSetLocal => "instructions, prepared lookup, SET LOCAL",
-        };
+        let what = format!("instructions, {}", kind.name());
         let figure = |(variant, count): (Variant, Summary)| {
-            Figure::new(what, variant.name(), Unit::Instructions, count)
+            Figure::new(&what, variant.name(), Unit::Instructions, count)
                 .against("literal", &literal)
         };
         Ok(counts.into_iter().map(figure).collect())
@@ -242,40 +217,6 @@ impl Counter<'_> {
         }
         bail!("backend {pid} wrote no count")
     }
-}
-
-fn run(
-    session: &mut Client,
-    kind: Kind,
-    variant: Variant,
-    identity: &Identity,
-    executions: u64,
-) -> Result<()> {
-    let query = |id: &str| {
-        format!(
-            "SELECT id, title, amount FROM {}.items WHERE id = {id}{}",
-            variant.schema(),
-            variant.condition("tenant_id", identity)
-        )
-    };
-    let lookup = session.prepare(&query("$1"))?;
-    let begin = session.prepare("BEGIN")?;
-    let set = session.prepare(&variant.set_local(identity))?;
-    let commit = session.prepare("COMMIT")?;
-    let id = ROW as i64;
-    for _ in 0..executions {
-        match kind {
-            Kind::Prepared => drop(session.query_one(&lookup, &[&id])?),
-            Kind::Simple => drop(session.row(&query(&ROW.to_string()))?),
-            Kind::PreparedSetLocal => {
-                session.execute(&begin, &[])?;
-                session.execute(&set, &[])?;
-                session.query_one(&lookup, &[&id])?;
-                session.execute(&commit, &[])?;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// The total at the end of callgrind's file; `None` while it is being written.

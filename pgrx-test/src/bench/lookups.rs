@@ -1,5 +1,6 @@
-//! One row by its primary key, sent by pgbench, prepared and not, with the context given once a
-//! connection and once a transaction.
+//! One row by its primary key, with the context given once a connection and once a transaction: the
+//! rate that pgbench reaches, and what a lookup costs the backend, which depends less on what else
+//! the machine does.
 
 use anyhow::{Result, ensure};
 
@@ -8,7 +9,8 @@ use super::pgbench::{Protocol, Script};
 use super::report::{Bound, Figure, Unit};
 use super::rounds::{Contender, interleave};
 use super::schema::{self, ROW};
-use super::session::{DATABASE, Session};
+use super::session::{DATABASE, Measured, Session};
+use super::statements::{self, Kind};
 use super::variant::{Identity, Variant};
 
 /// Where the context comes from.
@@ -29,16 +31,6 @@ impl Given {
     }
 }
 
-const VARIANTS: [Variant; 7] = [
-    Variant::Bare,
-    Variant::Literal,
-    Variant::Tenancy,
-    Variant::SessionScope,
-    Variant::Setting,
-    Variant::SubSelect,
-    Variant::Lookup,
-];
-
 pub(crate) fn measure(bench: &Bench) -> Result<Vec<Figure>> {
     let identity = schema::identity(bench)?;
     let mut figures = Vec::new();
@@ -47,7 +39,43 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<Figure>> {
             figures.extend(compare(bench, &identity, given, protocol)?);
         }
     }
+    for kind in Kind::ALL {
+        figures.extend(costs(bench, &identity, kind)?);
+    }
     Ok(figures)
+}
+
+/// Processor time of the backend for each lookup.
+fn costs(bench: &Bench, identity: &Identity, kind: Kind) -> Result<Vec<Figure>> {
+    let times = u64::from(bench.scale.transactions) / 4;
+    let mut contenders = Vec::new();
+    for variant in Variant::LOOKUPS {
+        let mut session = Measured::new(kind.open(bench, variant, identity)?)?;
+        contenders.push(Contender::new(move || {
+            let (time, ()) = session
+                .time(|session| statements::repeat(session, kind, variant, identity, times))?;
+            Ok(time * 1e3 / times as f64)
+        }));
+    }
+    let summaries = interleave(bench.scale.pgbench_rounds, contenders)?;
+    let literal = &summaries[position(Variant::Literal)];
+    let what = format!("backend's cost, {}", kind.name());
+    let figure = |(variant, summary): (&Variant, &_)| {
+        let summary = Clone::clone(summary);
+        Figure::new(&what, variant.name(), Unit::Microseconds, summary).against("literal", literal)
+    };
+    Ok(Variant::LOOKUPS
+        .iter()
+        .zip(&summaries)
+        .map(figure)
+        .collect())
+}
+
+fn position(wanted: Variant) -> usize {
+    let place = Variant::LOOKUPS
+        .iter()
+        .position(|variant| *variant == wanted);
+    place.expect("every variant is compared")
 }
 
 fn compare(
@@ -57,14 +85,13 @@ fn compare(
     protocol: Protocol,
 ) -> Result<Vec<Figure>> {
     let mut contenders = Vec::new();
-    for variant in VARIANTS {
+    for variant in Variant::LOOKUPS {
         finds_its_row(bench, variant, identity)?;
         let script = script(bench, identity, given, protocol, variant)?;
         contenders.push(Contender::new(move || script.rate()));
     }
     let summaries = interleave(bench.scale.pgbench_rounds, contenders)?;
-    let literal = VARIANTS.iter().position(|v| *v == Variant::Literal);
-    let literal = &summaries[literal.expect("the literal is measured")];
+    let literal = &summaries[position(Variant::Literal)];
     let what = format!("point lookup, {}, {}", protocol.name(), given.name());
     let figure = |(variant, summary): (&Variant, &_)| {
         let summary = Clone::clone(summary);
@@ -75,22 +102,19 @@ fn compare(
             _ => figure,
         }
     };
-    Ok(VARIANTS.iter().zip(&summaries).map(figure).collect())
-}
-
-fn query(variant: Variant, identity: &Identity, id: &str) -> String {
-    format!(
-        "SELECT id, title, amount FROM {}.items WHERE id = {id}{}",
-        variant.schema(),
-        variant.condition("tenant_id", identity)
-    )
+    Ok(Variant::LOOKUPS
+        .iter()
+        .zip(&summaries)
+        .map(figure)
+        .collect())
 }
 
 fn finds_its_row(bench: &Bench, variant: Variant, identity: &Identity) -> Result<()> {
-    let found =
-        variant
-            .open(bench, identity)?
-            .value(&query(variant, identity, &ROW.to_string()))?;
+    let found = variant.open(bench, identity)?.value(&statements::query(
+        variant,
+        identity,
+        &ROW.to_string(),
+    ))?;
     ensure!(found == ROW.to_string(), "{} finds {found}", variant.name());
     Ok(())
 }
@@ -103,7 +127,7 @@ fn script(
     variant: Variant,
 ) -> Result<Script> {
     let tenants = bench.scale.tenants;
-    let query = query(variant, identity, ":id");
+    let query = statements::query(variant, identity, ":id");
     let statements = match given {
         Given::Connection => format!("{query};\n"),
         Given::Transaction => {

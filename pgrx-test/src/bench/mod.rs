@@ -19,6 +19,7 @@ mod rounds;
 mod scale;
 mod schema;
 mod session;
+mod statements;
 mod stats;
 mod tenants;
 mod variant;

@@ -37,7 +37,7 @@ impl Scale {
             tenants: 100,
             rounds: 21,
             slow_rounds: 3,
-            pgbench_rounds: 13,
+            pgbench_rounds: 11,
             transactions: 8_000,
             calls: 5_000_000,
             resolutions: 20_000,

@@ -48,6 +48,17 @@ impl Variant {
         Variant::Lookup,
     ];
 
+    /// Those whose lookups are compared.
+    pub const LOOKUPS: [Variant; 7] = [
+        Variant::Bare,
+        Variant::Literal,
+        Variant::Tenancy,
+        Variant::SessionScope,
+        Variant::Setting,
+        Variant::SubSelect,
+        Variant::Lookup,
+    ];
+
     pub fn name(self) -> &'static str {
         match self {
             Variant::Bare => "literal, library not loaded",
