@@ -19,6 +19,7 @@ pub mod progress;
 pub mod provision;
 pub mod report;
 pub mod run_dir;
+pub mod scenario;
 pub mod standby;
 pub mod tiers;
 pub mod toolchain;

@@ -1,12 +1,14 @@
 //! The OKR system, entirely on the extension: every rule of it, through the application's role and
 //! with raw SQL.
 
-use pgrx_test::fixture::{ClientExt, Database, Server, expect_error};
-use postgres::Client;
+mod scenario_support;
 
-const SCHEMA: &str = include_str!("../../tests/scenarios/okr/schema.sql");
-const SEED: &str = include_str!("../../tests/scenarios/okr/seed.sql");
-const PROTECT: &str = include_str!("../../tests/scenarios/okr/protect.sql");
+use pgrx_test::fixture::{ClientExt, expect_error};
+use pgrx_test::scenario::OKR;
+use postgres::Client;
+use scenario_support::Stage;
+use scenario_support::probe::{Actor, Attempts, every_policy_holds_something};
+
 const DASHBOARD: &str = include_str!("../../tests/scenarios/okr/dashboard.sql");
 
 const TABLES: [&str; 7] = [
@@ -20,37 +22,9 @@ const TABLES: [&str; 7] = [
 ];
 const COMMANDS: [&str; 4] = ["SELECT", "INSERT", "UPDATE", "DELETE"];
 
-/// The system with an application role of this test's own: roles belong to the whole cluster.
-struct Okr {
-    database: Database,
-    application: String,
-}
-
-impl Okr {
-    fn new() -> Okr {
-        let database = Database::new(Server::preloaded());
-        let application = format!("app_{}", database.name);
-        database.adopt_role(&application);
-        let mut owner = database.superuser();
-        owner.ok(SCHEMA);
-        owner.ok(SEED);
-        owner.ok(&PROTECT.replace("stratixv2_app", &application));
-        Okr {
-            database,
-            application,
-        }
-    }
-
-    fn session(&self) -> Client {
-        self.database.connect(&self.application)
-    }
-
-    /// A session in an open transaction of that user.
-    fn session_of(&self, user: &str) -> Client {
-        let mut client = self.session();
-        client.ok(&format!("BEGIN; SET LOCAL app.current_user_id = '{user}'"));
-        client
-    }
+/// The application in an open transaction of that user.
+fn session_of(okr: &Stage, user: &str) -> Client {
+    okr.application(&format!("SET LOCAL app.current_user_id = '{user}'"))
 }
 
 /// Tenants among the rows of a table, as organisation letters.
@@ -65,9 +39,9 @@ fn organisations(client: &mut Client, table: &str) -> String {
 
 #[test]
 fn users_see_their_organisation_only_in_all_seven_tables() {
-    let okr = Okr::new();
+    let okr = Stage::new(&OKR);
     for (user, organisation) in [("user-a-1", "a"), ("user-b-2", "b"), ("user-c-20", "c")] {
-        let mut client = okr.session_of(user);
+        let mut client = session_of(&okr, user);
         for table in TABLES {
             assert_eq!(
                 organisations(&mut client, table),
@@ -80,9 +54,9 @@ fn users_see_their_organisation_only_in_all_seven_tables() {
 
 #[test]
 fn no_command_reaches_another_organisation() {
-    let okr = Okr::new();
+    let okr = Stage::new(&OKR);
     for table in TABLES {
-        let mut client = okr.session_of("user-b-1");
+        let mut client = session_of(&okr, "user-b-1");
         let foreign = "tenant_id = md5('org-a')::uuid";
         assert_eq!(
             client.int(&format!("SELECT count(*) FROM {table} WHERE {foreign}")),
@@ -96,7 +70,7 @@ fn no_command_reaches_another_organisation() {
         }
         // Without a WHERE, the same statements stay inside: organisation A keeps all its rows.
         client.ok(&format!("UPDATE {table} SET updated_at = now()"));
-        let mut owner = okr.database.superuser();
+        let mut owner = okr.superuser();
         client.ok("COMMIT");
         assert_eq!(
             owner.int(&format!(
@@ -110,15 +84,15 @@ fn no_command_reaches_another_organisation() {
 
 #[test]
 fn rows_cannot_be_planted_in_or_moved_to_another_organisation() {
-    let okr = Okr::new();
+    let okr = Stage::new(&OKR);
     let insert = "INSERT INTO objectives (tenant_id, title, department) VALUES (md5('org-a')::uuid, 'x', 'Sales')";
     expect_error(
-        &okr.session_of("user-b-1").error(insert),
+        &session_of(&okr, "user-b-1").error(insert),
         "42501",
         "row-level security",
     );
     for table in TABLES.into_iter().filter(|table| *table != "profiles") {
-        let error = okr.session_of("user-b-1").error(&format!(
+        let error = session_of(&okr, "user-b-1").error(&format!(
             "UPDATE {table} SET tenant_id = md5('org-a')::uuid"
         ));
         assert!(
@@ -126,14 +100,13 @@ fn rows_cannot_be_planted_in_or_moved_to_another_organisation() {
             "{table}: {error:?}"
         );
     }
-    okr.session_of("user-b-1")
-        .ok(&insert.replace("org-a", "org-b"));
+    session_of(&okr, "user-b-1").ok(&insert.replace("org-a", "org-b"));
 }
 
 #[test]
 fn an_invited_user_sees_the_organisation_from_the_next_statement_on() {
-    let okr = Okr::new();
-    let mut guest = okr.session_of("guest-c");
+    let okr = Stage::new(&OKR);
+    let mut guest = session_of(&okr, "guest-c");
     let count = guest.prepare("SELECT count(*) FROM objectives").unwrap();
     expect_error(
         guest
@@ -147,16 +120,15 @@ fn an_invited_user_sees_the_organisation_from_the_next_statement_on() {
     guest.ok("ROLLBACK; BEGIN; SET LOCAL app.current_user_id = 'guest-c'; SAVEPOINT s");
     assert!(guest.query_one(&count, &[]).is_err());
     guest.ok("ROLLBACK TO s");
-    okr.database
-        .superuser()
+    okr.superuser()
         .ok("UPDATE neon_auth.users_sync SET tenant_id = md5('org-a')::uuid WHERE id = 'guest-c'");
     assert_eq!(guest.query_one(&count, &[]).unwrap().get::<_, i64>(0), 100);
 }
 
 #[test]
 fn without_a_user_every_table_raises() {
-    let okr = Okr::new();
-    let mut client = okr.session();
+    let okr = Stage::new(&OKR);
+    let mut client = okr.nobody();
     for table in TABLES {
         for statement in [
             format!("SELECT * FROM {table}"),
@@ -171,8 +143,8 @@ fn without_a_user_every_table_raises() {
 
 #[test]
 fn the_audit_passes_with_the_application_role() {
-    let okr = Okr::new();
-    let mut owner = okr.database.superuser();
+    let okr = Stage::new(&OKR);
+    let mut owner = okr.superuser();
     assert_eq!(
         owner.int(
             "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
@@ -195,17 +167,17 @@ fn the_audit_passes_with_the_application_role() {
     }
     let attributes = owner.text(&format!(
         "SELECT concat_ws(',', rolsuper, rolbypassrls, rolcreaterole, rolcreatedb) FROM pg_roles WHERE rolname = '{}'",
-        okr.application
+        okr.role("stratixv2_app")
     ));
     assert_eq!(attributes.as_deref(), Some("f,f,f,f"));
     assert_eq!(
         owner.int(&format!(
             "SELECT count(*) FROM pg_class WHERE pg_get_userbyid(relowner) = '{}'",
-            okr.application
+            okr.role("stratixv2_app")
         )),
         0
     );
-    let mut client = okr.session_of("user-a-1");
+    let mut client = session_of(&okr, "user-a-1");
     assert_eq!(
         client
             .text("SELECT current_tenant_id() = md5('org-a')::uuid")
@@ -227,7 +199,7 @@ fn the_audit_passes_with_the_application_role() {
 
 #[test]
 fn the_products_queries_give_the_organisations_answers() {
-    let okr = Okr::new();
+    let okr = Stage::new(&OKR);
     let queries = [
         (
             "objectives with assignee names",
@@ -256,9 +228,9 @@ fn the_products_queries_give_the_organisations_answers() {
             "SELECT count(*) FROM objectives WHERE end_date BETWEEN current_date AND current_date + 7",
         ),
     ];
-    let mut owner = okr.database.superuser();
+    let mut owner = okr.superuser();
     for organisation in ["a", "b"] {
-        let mut client = okr.session_of(&format!("user-{organisation}-3"));
+        let mut client = session_of(&okr, &format!("user-{organisation}-3"));
         for (what, query) in queries {
             // The hand-written answer: views that name the tenant shadow the tables for the owner.
             owner.ok("BEGIN; CREATE SCHEMA by_hand; SET LOCAL search_path = by_hand, public");
@@ -281,7 +253,7 @@ fn the_products_queries_give_the_organisations_answers() {
 
 #[test]
 fn a_member_cannot_make_himself_admin_or_change_organisation() {
-    let okr = Okr::new();
+    let okr = Stage::new(&OKR);
     for statement in [
         "UPDATE profiles SET role = 'super_admin' WHERE user_id = 'user-a-2'",
         "UPDATE profiles SET role = 'admin' WHERE user_id = 'user-a-2'",
@@ -290,13 +262,82 @@ fn a_member_cannot_make_himself_admin_or_change_organisation() {
         "DELETE FROM neon_auth.users_sync WHERE id = 'guest-c'",
     ] {
         expect_error(
-            &okr.session_of("user-a-2").error(statement),
+            &session_of(&okr, "user-a-2").error(statement),
             "42501",
             "identity",
         );
     }
-    okr.session_of("user-a-2")
+    session_of(&okr, "user-a-2")
         .ok("UPDATE profiles SET department = 'Finance' WHERE user_id = 'user-a-2'");
-    okr.session_of("user-a-1")
+    session_of(&okr, "user-a-1")
         .ok("UPDATE profiles SET role = 'admin' WHERE user_id = 'user-a-2'");
+}
+
+#[test]
+fn every_generated_policy_holds_something() {
+    let okr = Stage::new(&OKR);
+    let insert = |table: &str, columns: &str, values: &str| {
+        ["org-a", "org-b"].map(|org| {
+            format!(
+                "INSERT INTO {table} (tenant_id, {columns}) VALUES (md5('{org}')::uuid, {values})"
+            )
+        })
+    };
+    let of_objective = "md5('objective-a-1')::uuid";
+    let inserts = [
+        insert(
+            "profiles",
+            "user_id, full_name, department",
+            "'guest-c', 'Guest', 'Sales'",
+        ),
+        insert("objectives", "title, department", "'new', 'Sales'"),
+        insert(
+            "initiatives",
+            "title, objective_id",
+            &format!("'new', {of_objective}"),
+        ),
+        insert(
+            "activities",
+            "title, due_date, initiative_id",
+            "'new', now(), md5('initiative-a-1')::uuid",
+        ),
+        insert(
+            "key_results",
+            "title, target_value, objective_id",
+            &format!("'new', 1, {of_objective}"),
+        ),
+        insert(
+            "comments",
+            "body, objective_id",
+            &format!("'new', {of_objective}"),
+        ),
+        insert("update_history", "objective_id", of_objective),
+    ];
+    let mut attempts: Vec<_> = TABLES
+        .into_iter()
+        .zip(inserts)
+        .map(|(table, inserts)| Attempts {
+            table,
+            statements: [
+                format!("SELECT * FROM {table}"),
+                format!("UPDATE {table} SET updated_at = now()"),
+                format!("DELETE FROM {table}"),
+            ]
+            .into_iter()
+            .chain(inserts)
+            .collect(),
+        })
+        .collect();
+    // Every profile owns an objective, and that key alone would keep it.
+    let unowned = "DELETE FROM objectives; DELETE FROM profiles".to_owned();
+    attempts[0].statements.push(unowned);
+    let user = |context| Actor {
+        role: "stratixv2_app",
+        context,
+    };
+    let actors = [
+        user("SET LOCAL app.current_user_id = 'user-a-1'"),
+        user("SET LOCAL app.current_user_id = 'user-a-2'"),
+    ];
+    every_policy_holds_something(&okr, &actors, &attempts);
 }
