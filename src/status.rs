@@ -6,7 +6,6 @@ use pgrx::iter::TableIterator;
 use pgrx::prelude::*;
 
 use crate::cache::store;
-use crate::context::setting;
 use crate::{binding, gucs, registry};
 
 type Line = (&'static str, &'static str, String);
@@ -73,10 +72,8 @@ fn settings() -> Line {
         return ("settings", "off", "nothing is bound".to_owned());
     };
     let names = binding.setting_names();
-    for name in &names {
-        setting::define(name);
-    }
-    if binding.settings_are_watched() {
+    binding.settings.adopt();
+    if binding.settings.are_watched() {
         ("settings", "on", names.join(", "))
     } else {
         (

@@ -3,7 +3,7 @@
 
 mod context_setup;
 
-use context_setup::{A, BODIES, TENANT, World};
+use context_setup::{A, B, BODIES, TENANT, World};
 use pgrx_test::fixture::{ClientExt, Server, expect_error};
 use postgres::Client;
 
@@ -109,6 +109,74 @@ fn what_the_connection_brings_stays() {
     }
     client.ok("RESET ALL");
     expect(&mut client, "b");
+}
+
+/// Its answer is kept from one transaction to the next, which nothing may show.
+#[test]
+fn what_the_connection_brings_follows_every_change() {
+    let world = World::new(Server::preloaded());
+    let mut admin = world.admin();
+    let mut client = world.app_as("u1");
+    let bodies = client.prepare(BODIES).expect("the statement is prepared");
+    expect_kept(&mut client, &bodies, "aa");
+    expect_kept(&mut client, &bodies, "aa");
+    // Another session, between two transactions and between two statements of one.
+    admin.ok(&format!(
+        "UPDATE members SET tenant_id = '{B}' WHERE user_id = 'u1'"
+    ));
+    expect_kept(&mut client, &bodies, "b");
+    client.ok("BEGIN");
+    expect_kept(&mut client, &bodies, "b");
+    admin.ok(&format!(
+        "UPDATE members SET tenant_id = '{A}' WHERE user_id = 'u1'"
+    ));
+    expect_kept(&mut client, &bodies, "aa");
+    client.ok("COMMIT");
+    // A transaction that goes on with its first snapshot must not hand on what it saw.
+    client.ok("BEGIN ISOLATION LEVEL REPEATABLE READ");
+    expect_kept(&mut client, &bodies, "aa");
+    admin.ok(&format!(
+        "UPDATE members SET tenant_id = '{B}' WHERE user_id = 'u1'"
+    ));
+    client.ok("COMMIT");
+    expect_kept(&mut client, &bodies, "b");
+    // Its own change, taken back and committed.
+    let mut owner = world
+        .db
+        .connect_with(&world.owner, "-c app.current_user_id=u1");
+    for (end, tenant) in [("ROLLBACK", B), ("COMMIT", A)] {
+        owner.ok("BEGIN");
+        owner.text(TENANT);
+        owner.ok(&format!(
+            "UPDATE members SET tenant_id = '{A}' WHERE user_id = 'u1'"
+        ));
+        assert_eq!(owner.text(TENANT).as_deref(), Some(A));
+        owner.ok(end);
+        assert_eq!(owner.text(TENANT).as_deref(), Some(tenant), "{end}");
+    }
+    admin.ok("DELETE FROM members WHERE user_id = 'u1'");
+    expect_error(
+        &context_setup::failure(&mut client, &bodies),
+        "42501",
+        "no tenant context",
+    );
+}
+
+#[track_caller]
+fn expect_kept(client: &mut Client, bodies: &postgres::Statement, wanted: &str) {
+    assert_eq!(context_setup::run(client, bodies).as_deref(), Some(wanted));
+}
+
+#[test]
+fn what_was_set_under_session_scope_ends_when_that_does() {
+    let world = World::new(Server::preloaded());
+    let mut admin = world.admin();
+    admin.ok("SET pg_tenancy.context_scope = 'session'; SET app.current_user_id = 'u1'");
+    for _ in 0..2 {
+        assert_eq!(admin.text(TENANT).as_deref(), Some(A));
+    }
+    admin.ok("SET pg_tenancy.context_scope = 'transaction'");
+    assert_eq!(admin.text(TENANT), None);
 }
 
 #[test]

@@ -7,7 +7,7 @@
 use pgrx::pg_sys;
 
 use super::definition::StoredRelation;
-use super::{Binding, BoundTable, Definition, Query, expression, query, triggers};
+use super::{Binding, BoundTable, Definition, Query, Settings, expression, query, triggers};
 use crate::cache::generation;
 use crate::catalog::{self, quote_identifier};
 use crate::context::identity::UserType;
@@ -178,6 +178,7 @@ fn build(stored: Stored) -> Result<Binding> {
         .map(|table| Query::tenants(table, &definition))
         .transpose()?;
     Ok(Binding {
+        settings: Settings::of(&definition),
         definition,
         membership,
         role_table,

@@ -8,6 +8,7 @@ mod definition;
 mod expression;
 mod load;
 mod query;
+mod settings;
 mod triggers;
 
 use std::cell::RefCell;
@@ -18,11 +19,11 @@ use pgrx::pg_sys;
 pub use definition::{Definition, Rank};
 pub use load::{RegistryTables, registry_tables};
 pub use query::{Query, is_built_in};
+pub use settings::Settings;
 
 use crate::cache::generation;
 pub use crate::context::identity::TenantType;
 use crate::context::identity::UserType;
-use crate::context::setting;
 use crate::error::{Error, Kind, Result};
 
 /// A bound table as it is now.
@@ -49,6 +50,7 @@ pub struct Binding {
     cacheable: bool,
     /// Whether writes to identity data are judged everywhere.
     guarded: bool,
+    pub settings: Settings,
 }
 
 impl core::ops::Deref for Binding {
@@ -74,13 +76,6 @@ impl Binding {
     pub fn is_guarded(&self) -> bool {
         self.guarded
     }
-
-    /// Whether an assignment to any of the settings is noticed.
-    pub fn settings_are_watched(&self) -> bool {
-        self.setting_names()
-            .iter()
-            .all(|name| setting::is_watched(name))
-    }
 }
 
 thread_local! {
@@ -100,6 +95,11 @@ pub fn current() -> Result<Option<Rc<Binding>>> {
         unfinished.0 = !installed;
     }
     Ok(BINDING.with_borrow(Clone::clone))
+}
+
+/// The binding as it was read last, without reading anything: for callbacks.
+pub fn known() -> Option<Rc<Binding>> {
+    BINDING.with_borrow(Clone::clone)
 }
 
 struct StaleUnlessDone(bool);

@@ -12,7 +12,7 @@ use pgrx::pg_sys::{self, Datum};
 use super::hot::{self, Answers};
 use super::identity::{TenantId, TenantType};
 use super::model::{Missing, Resolved, Standing};
-use super::{lookup, setting, validate};
+use super::{lookup, validate};
 use crate::binding::{self, Binding};
 use crate::cache::{generation, store};
 use crate::error::{Error, Kind, Result};
@@ -67,8 +67,10 @@ pub fn start_statement(parallel: bool) {
 
 /// Called when a transaction is over: nothing points into its contexts any more. The next
 /// transaction resolves again, which is where leftovers of this one would show.
-pub fn end_transaction() {
-    hot::forget();
+pub fn end_transaction(committed: bool) {
+    if !(committed && belongs_to_the_connection()) {
+        hot::forget();
+    }
     STATEMENT_ONLY.set(false);
     generation::end_transaction();
     // SAFETY: a plain read of the backend's state.
@@ -84,6 +86,17 @@ pub fn end_transaction() {
             answers.shrink_to(16);
         }
     });
+}
+
+/// Whether the next transaction would resolve to the very same: the connection brought the context, so
+/// that there is nothing to be left over, and it was looked up as if for every transaction.
+fn belongs_to_the_connection() -> bool {
+    IS_CURRENT.get()
+        && hot::has_tenant()
+        && !STATEMENT_ONLY.get()
+        && !generation::has_own_changes()
+        && !pg_compat::one_snapshot_per_transaction()
+        && binding::known().is_some_and(|binding| binding.settings.are_of_the_connection())
 }
 
 /// The tenant of the context, if it is known without asking.
@@ -114,7 +127,7 @@ pub fn current() -> Result<Rc<Resolved>> {
     let _resolving = Resolving::start()?;
     let binding = binding::current()?;
     if let Some(binding) = &binding {
-        adopt_settings(binding);
+        binding.settings.adopt();
     }
     let (resolved, keep) = match &binding {
         None => (
@@ -131,7 +144,7 @@ pub fn current() -> Result<Rc<Resolved>> {
 /// identity data is judged by what he was, never by what he writes.
 pub fn before(binding: &Binding, command: pg_sys::CommandId) -> Result<Resolved> {
     let _resolving = Resolving::start()?;
-    adopt_settings(binding);
+    binding.settings.adopt();
     let asked = validate::asked(binding)?;
     lookup::look_up(binding, &asked, lookup::Snapshot::Before(command))
 }
@@ -181,16 +194,9 @@ pub fn datum(wanted: TenantType) -> Result<Datum> {
 /// Prepares for workers, which get the bare values of the settings and can judge none of them.
 pub fn start_parallel_statement() -> Result<()> {
     if let Some(binding) = binding::current()? {
-        adopt_settings(&binding);
+        binding.settings.adopt();
     }
     Ok(())
-}
-
-fn adopt_settings(binding: &Binding) {
-    for name in binding.setting_names() {
-        setting::define(&name);
-        setting::discard_leftover(&name);
-    }
 }
 
 /// How long a context may count without being looked at again.
@@ -235,7 +241,7 @@ fn resolve(binding: &Rc<Binding>) -> Result<(Rc<Resolved>, Keep)> {
     // SAFETY: a plain read of the backend's state.
     let parallel = unsafe { pg_sys::IsInParallelMode() } || pg_compat::in_parallel_worker();
     if asked.user.is_none() && asked.tenant.is_none() {
-        let keep = if binding.settings_are_watched() {
+        let keep = if binding.settings.are_watched() {
             Keep::Transaction
         } else {
             Keep::Statement
@@ -248,7 +254,7 @@ fn resolve(binding: &Rc<Binding>) -> Result<(Rc<Resolved>, Keep)> {
         return Ok((Rc::new(resolved), Keep::Statement));
     }
     let cacheable = binding.is_cacheable() && !generation::has_own_changes();
-    let keep = if cacheable && binding.settings_are_watched() {
+    let keep = if cacheable && binding.settings.are_watched() {
         Keep::Transaction
     } else {
         Keep::Statement

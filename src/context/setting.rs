@@ -4,8 +4,9 @@
 //! and the rule which of their values may be believed. Must never keep a value of its own: Postgres
 //! restores the variables on rollback, at the end of SET LOCAL and in parallel workers.
 
-use std::cell::RefCell;
-use std::ffi::CString;
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::ffi::{CStr, CString};
 
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{GucSource, GucStackState};
@@ -39,10 +40,11 @@ pub fn alias(name: &str) -> Option<&'static str> {
 /// more names than this over its life reads the rest by name, slower and as safely.
 const SLOTS: usize = 16;
 
-/// A variable of ours. `variable` is Postgres's record of it, which lives as long as the process.
-#[derive(Clone)]
+/// A variable of ours. `variable` is Postgres's record of it, which lives as long as the process; null
+/// while it is being defined.
+#[derive(Debug, Clone, Copy)]
 struct Owned {
-    name: CString,
+    name: &'static CStr,
     variable: *mut pg_sys::config_generic,
     value: *mut *mut core::ffi::c_char,
 }
@@ -55,23 +57,100 @@ fn owned(name: &str) -> Option<Owned> {
     OWNED.with_borrow(|all| {
         all.iter()
             .find(|setting| setting.name.to_bytes() == name.as_bytes())
-            .cloned()
+            .copied()
     })
 }
 
-fn owned_at(slot: usize) -> Option<String> {
-    OWNED.with_borrow(|all| all.get(slot).map(|s| s.name.to_string_lossy().into_owned()))
+/// A setting that the binding names. Where the variable is ours it is found once: a context is resolved
+/// at least once a transaction.
+#[derive(Debug)]
+pub struct Setting {
+    name: String,
+    found: Cell<Option<Owned>>,
 }
 
-/// Whether assigning the setting is noticed. Where it is not (another library defined the name, or
-/// this is a parallel worker), the context must be read anew for every statement.
-pub fn is_watched(name: &str) -> bool {
-    owned(name).is_some()
+impl Setting {
+    /// The setting of that name.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            found: Cell::new(None),
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn owned(&self) -> Option<Owned> {
+        self.found.get().or_else(|| {
+            let found = owned(&self.name);
+            self.found
+                .set(found.filter(|found| !found.variable.is_null()));
+            found
+        })
+    }
+
+    /// Whether assigning it is noticed. Where it is not (another library defined the name, or this is a
+    /// parallel worker), the context must be read anew for every statement.
+    pub fn is_watched(&self) -> bool {
+        self.owned().is_some()
+    }
+
+    /// Makes it a variable of ours, if nobody else has, and forgets what an earlier transaction left.
+    pub fn adopt(&self) {
+        if !self.is_watched() {
+            define(&self.name);
+        }
+        if can_reset() && is_leftover(self.variable()) {
+            reset(&self.name);
+        }
+    }
+
+    /// Postgres's record of it; null when there is none.
+    fn variable(&self) -> *mut pg_sys::config_generic {
+        match self.owned() {
+            Some(owned) if !owned.variable.is_null() => owned.variable,
+            _ => pg_compat::find_setting(&self.name),
+        }
+    }
+
+    /// Whether a statement gave its value, in this transaction or before: a value that the connection
+    /// brought has another source.
+    pub fn is_set_by_statement(&self) -> bool {
+        let variable = self.variable();
+        // SAFETY: null or a record of Postgres's table of settings.
+        variable.is_null() || unsafe { (*variable).source } == GucSource::PGC_S_SESSION
+    }
+
+    /// The value that may be believed: `None` when unset, empty, or left behind by an earlier
+    /// transaction. What is borrowed must be done with before any setting is assigned.
+    pub fn value(&self) -> Option<Cow<'_, str>> {
+        if !pg_compat::in_parallel_worker() && is_leftover(self.variable()) {
+            return None;
+        }
+        let value = match self.owned() {
+            // SAFETY: points to the variable's value, which is null or a string.
+            Some(owned) => unsafe { (*owned.value).cast_const() },
+            None => {
+                let name = catalog::c_string(&self.name);
+                // SAFETY: a setting that does not exist gives null.
+                unsafe { pg_sys::GetConfigOption(name.as_ptr(), true, false) }
+            }
+        };
+        if value.is_null() {
+            return None;
+        }
+        // SAFETY: not null; lives until the variable is assigned, by the promise of the caller.
+        let text = unsafe { CStr::from_ptr(value) }.to_string_lossy();
+        (!text.is_empty()).then_some(text)
+    }
 }
 
 /// Makes the setting a variable of ours, if nobody else has. Returns whether it is one.
 pub fn define(name: &str) -> bool {
-    if is_watched(name) {
+    if owned(name).is_some() {
         return true;
     }
     let slot = OWNED.with_borrow(Vec::len);
@@ -89,11 +168,10 @@ pub fn define(name: &str) -> bool {
     }
     let value: &'static mut *mut core::ffi::c_char = Box::leak(Box::new(core::ptr::null_mut()));
     let value: *mut *mut core::ffi::c_char = value;
-    let name_c = catalog::c_string(name);
-    let leaked_name: &'static CString = Box::leak(Box::new(name_c.clone()));
+    let leaked_name: &'static CString = Box::leak(Box::new(catalog::c_string(name)));
     OWNED.with_borrow_mut(|all| {
         all.push(Owned {
-            name: name_c,
+            name: leaked_name,
             variable: core::ptr::null_mut(),
             value,
         });
@@ -116,35 +194,11 @@ pub fn define(name: &str) -> bool {
     let variable = pg_compat::find_setting(name);
     OWNED.with_borrow_mut(|all| all[slot].variable = variable);
     hot::forget();
-    discard_leftover(name);
-    !variable.is_null()
-}
-
-/// Postgres's record of the setting; null when there is none.
-fn variable(name: &str) -> *mut pg_sys::config_generic {
-    owned(name)
-        .map(|setting| setting.variable)
-        .filter(|variable| !variable.is_null())
-        .unwrap_or_else(|| pg_compat::find_setting(name))
-}
-
-/// The value that may be believed: `None` when unset, empty, or left behind by an earlier
-/// transaction.
-pub fn value(name: &str) -> Option<String> {
-    let variable = variable(name);
-    if !pg_compat::in_parallel_worker() && is_leftover(variable) {
-        return None;
+    // Parallel workers get the bare values, and `current_setting()` shows them.
+    if can_reset() && is_leftover(variable) {
+        reset(name);
     }
-    let text = match owned(name) {
-        // SAFETY: the variable's value is null or a string that lives until it is assigned.
-        Some(setting) => unsafe { catalog::string_from(*setting.value) },
-        None => {
-            let name = catalog::c_string(name);
-            // SAFETY: a setting that does not exist gives null.
-            unsafe { catalog::string_from(pg_sys::GetConfigOption(name.as_ptr(), true, false)) }
-        }
-    };
-    text.filter(|text| !text.is_empty())
+    !variable.is_null()
 }
 
 /// Whether the value was set with session scope by a transaction that is over. Under
@@ -160,14 +214,10 @@ fn is_leftover(variable: *mut pg_sys::config_generic) -> bool {
     unsafe { (*variable).source == GucSource::PGC_S_SESSION && (*variable).stack.is_null() }
 }
 
-/// Physically forgets a leftover, so that parallel workers, which get the bare values, and
-/// `current_setting()` do not see it either.
-pub fn discard_leftover(name: &str) {
+fn can_reset() -> bool {
     // SAFETY: reads of the backend's state.
     let can_set = unsafe { pg_sys::IsTransactionState() && !pg_sys::IsInParallelMode() };
-    if can_set && !pg_compat::in_parallel_worker() && is_leftover(variable(name)) {
-        reset(name);
-    }
+    can_set && !pg_compat::in_parallel_worker()
 }
 
 /// Ends what the transaction set with session scope; called before commit and before PREPARE
@@ -176,14 +226,14 @@ pub fn end_transaction() {
     if pg_compat::in_parallel_worker() || gucs::context_scope() == ContextScope::Session {
         return;
     }
-    let set: Vec<_> = OWNED.with_borrow(|all| {
+    let set: Vec<&'static CStr> = OWNED.with_borrow(|all| {
         all.iter()
             .filter(|setting| set_with_session_scope(setting.variable))
-            .map(|setting| setting.name.to_string_lossy().into_owned())
+            .map(|setting| setting.name)
             .collect()
     });
     for name in set {
-        reset(&name);
+        reset(&name.to_string_lossy());
     }
 }
 
@@ -284,16 +334,19 @@ unsafe fn checked(slot: usize, value: *const core::ffi::c_char, source: GucSourc
     let by_statement = source == GucSource::PGC_S_SESSION
         && unsafe { pg_sys::IsTransactionState() && !pg_sys::IsInParallelMode() }
         && !pg_compat::in_parallel_worker();
-    // SAFETY: by the caller's promise.
-    let Some(text) =
-        (unsafe { catalog::string_from(value) }).filter(|text| by_statement && !text.is_empty())
-    else {
+    if !by_statement || value.is_null() {
+        return true;
+    }
+    // SAFETY: not null, NUL-terminated by the caller's promise.
+    let text = unsafe { CStr::from_ptr(value) }.to_string_lossy();
+    let name = OWNED.with_borrow(|all| all.get(slot).map(|setting| setting.name));
+    let Some(name) = name.and_then(|name| name.to_str().ok()) else {
         return true;
     };
-    let Some(name) = owned_at(slot) else {
+    if text.is_empty() {
         return true;
-    };
-    let Err(error) = validate::setting(&name, &text) else {
+    }
+    let Err(error) = validate::setting(name, &text) else {
         return true;
     };
     refuse(error.kind().sqlstate(), error.message(), error.hint_text());

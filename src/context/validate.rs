@@ -6,7 +6,7 @@
 use super::claims::{Claims, Fault};
 use super::identity::Malformed;
 use super::model::Asked;
-use super::setting;
+use super::setting::Setting;
 use crate::binding::{self, Binding};
 use crate::error::{Error, Kind, Result};
 
@@ -15,57 +15,42 @@ pub fn setting(name: &str, text: &str) -> Result<()> {
     let Ok(Some(binding)) = binding::current() else {
         return Ok(());
     };
+    let user = |text: &str| {
+        let read = binding.user_type().canonical(text).map(drop);
+        read.map_err(|fault| malformed(fault, name))
+    };
+    let tenant = |text: &str| {
+        let read = binding.tenant_type.parse(text).map(drop);
+        read.map_err(|fault| malformed(fault, name))
+    };
     if binding.claims_setting.as_deref() == Some(name) {
-        let claims = claims(name, text)?;
-        user(&binding, name, claims.0)?;
-        tenant(&binding, name, claims.1)?;
+        let claims = identifiers(&binding, name, text)?;
+        claims.0.as_deref().map_or(Ok(()), user)?;
+        claims.1.as_deref().map_or(Ok(()), tenant)
     } else if binding.is_tenant_setting(name) {
-        tenant(&binding, name, Some(text.to_owned()))?;
+        tenant(text)
     } else if binding.user_setting == name {
-        user(&binding, name, Some(text.to_owned()))?;
-    }
-    return Ok(());
-
-    fn user(binding: &Binding, name: &str, text: Option<String>) -> Result<()> {
-        text.map_or(Ok(()), |text| {
-            binding
-                .user_type()
-                .canonical(&text)
-                .map(drop)
-                .map_err(|fault| malformed(fault, name))
-        })
-    }
-    fn tenant(binding: &Binding, name: &str, text: Option<String>) -> Result<()> {
-        text.map_or(Ok(()), |text| {
-            binding
-                .tenant_type
-                .parse(&text)
-                .map(drop)
-                .map_err(|fault| malformed(fault, name))
-        })
-    }
-    fn claims(name: &str, text: &str) -> Result<(Option<String>, Option<String>)> {
-        let Ok(Some(binding)) = binding::current() else {
-            return Ok((None, None));
-        };
-        identifiers(&binding, name, text)
+        user(text)
+    } else {
+        Ok(())
     }
 }
 
 /// What all the settings together ask for.
 pub fn asked(binding: &Binding) -> Result<Asked> {
     let (mut user, mut tenant) = (None, None);
-    if let Some(name) = &binding.claims_setting
-        && let Some(text) = setting::value(name)
+    let settings = &binding.settings;
+    if let Some(claims) = &settings.claims
+        && let Some(text) = claims.value()
     {
-        let (user_claim, tenant_claim) = identifiers(binding, name, &text)?;
-        merge_user(binding, &mut user, name, user_claim)?;
-        merge_tenant(binding, &mut tenant, name, tenant_claim)?;
+        let (user_claim, tenant_claim) = identifiers(binding, claims.name(), &text)?;
+        merge_user(binding, &mut user, claims, user_claim.as_deref())?;
+        merge_tenant(binding, &mut tenant, claims, tenant_claim.as_deref())?;
     }
-    let name = &binding.user_setting;
-    merge_user(binding, &mut user, name, setting::value(name))?;
-    for name in binding.tenant_setting_names() {
-        merge_tenant(binding, &mut tenant, name, setting::value(name))?;
+    let named = &settings.user;
+    merge_user(binding, &mut user, named, named.value().as_deref())?;
+    for named in &settings.tenant {
+        merge_tenant(binding, &mut tenant, named, named.value().as_deref())?;
     }
     Ok(Asked { user, tenant })
 }
@@ -73,28 +58,28 @@ pub fn asked(binding: &Binding) -> Result<Asked> {
 fn merge_user(
     binding: &Binding,
     known: &mut Option<Box<str>>,
-    name: &str,
-    text: Option<String>,
+    setting: &Setting,
+    text: Option<&str>,
 ) -> Result<()> {
     let Some(text) = text else { return Ok(()) };
     let id = binding
         .user_type()
-        .canonical(&text)
-        .map_err(|fault| malformed(fault, name))?;
+        .canonical(text)
+        .map_err(|fault| malformed(fault, setting.name()))?;
     merge(known, id.into(), "users")
 }
 
 fn merge_tenant(
     binding: &Binding,
     known: &mut Option<super::identity::TenantId>,
-    name: &str,
-    text: Option<String>,
+    setting: &Setting,
+    text: Option<&str>,
 ) -> Result<()> {
     let Some(text) = text else { return Ok(()) };
     let id = binding
         .tenant_type
-        .parse(&text)
-        .map_err(|fault| malformed(fault, name))?;
+        .parse(text)
+        .map_err(|fault| malformed(fault, setting.name()))?;
     merge(known, id, "tenants")
 }
 

@@ -7,6 +7,7 @@
 
 use pgrx::prelude::*;
 
+use super::protected;
 use crate::context::hot;
 use crate::context::resolve::{self, TenantMark};
 use crate::error::{Error, Kind, OrRaise, Result};
@@ -54,7 +55,7 @@ pub unsafe fn check(query: *mut pg_sys::QueryDesc) {
         let Some(tenant) = started(query) else {
             return;
         };
-        if resolve::known_tenant() == Some(tenant) {
+        if resolve::known_tenant() == Some(tenant) || !protected::is_touched((*query).plannedstmt) {
             return;
         }
         compare(tenant).or_raise();

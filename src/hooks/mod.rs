@@ -166,11 +166,16 @@ unsafe fn statement_starts(
         resolve::start_parallel_statement().or_raise();
     }
     // SAFETY: by the caller's promise.
-    if !unsafe { protected::is_touched(statement) } {
+    if !unsafe { protected::is_named(statement) } {
         return None;
     }
     if hot::has_tenant() {
+        // Whether row security binds the role is asked only where that decides: see `continued`.
         return resolve::known_tenant();
+    }
+    // SAFETY: by the caller's promise.
+    if !unsafe { protected::is_touched(statement) } {
+        return None;
     }
     if gucs::missing_context() == MissingContext::Error {
         resolve::current_for_policy().or_raise();
@@ -206,7 +211,9 @@ unsafe extern "C-unwind" fn transaction_event(
         | E::XACT_EVENT_ABORT
         | E::XACT_EVENT_PREPARE
         | E::XACT_EVENT_PARALLEL_COMMIT
-        | E::XACT_EVENT_PARALLEL_ABORT => resolve::end_transaction(),
+        | E::XACT_EVENT_PARALLEL_ABORT => {
+            resolve::end_transaction(event == E::XACT_EVENT_COMMIT);
+        }
         _ => {}
     }
 }

@@ -17,11 +17,35 @@ thread_local! {
     static PROTECTED: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Whether the statement names a table with enforced policies, whomever they bind: the cheap exit.
+///
+/// # Safety
+/// `statement` is a valid planned statement.
+pub unsafe fn is_named(statement: *const pg_sys::PlannedStmt) -> bool {
+    // SAFETY: by the caller's promise.
+    unsafe { any_named(statement, |_| true) }
+}
+
 /// Whether the statement names a table with enforced policies that bind the role it is checked for.
 ///
 /// # Safety
 /// `statement` is a valid planned statement.
 pub unsafe fn is_touched(statement: *const pg_sys::PlannedStmt) -> bool {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        any_named(statement, |named| {
+            pg_sys::check_enable_rls(named.relation, named.acting_role, true)
+                == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32
+        })
+    }
+}
+
+/// # Safety
+/// `statement` is a valid planned statement.
+unsafe fn any_named(
+    statement: *const pg_sys::PlannedStmt,
+    counts: impl Fn(&pg_compat::NamedRelation) -> bool,
+) -> bool {
     // SAFETY: by the caller's promise; an entry that names a relation has its permissions.
     unsafe {
         let entries = PgList::<pg_sys::RangeTblEntry>::from_pg((*statement).rtable);
@@ -34,8 +58,7 @@ pub unsafe fn is_touched(statement: *const pg_sys::PlannedStmt) -> bool {
             .any(|named| {
                 PROTECTED.with_borrow(|protected| {
                     protected.binary_search(&named.relation.to_u32()).is_ok()
-                }) && pg_sys::check_enable_rls(named.relation, named.acting_role, true)
-                    == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32
+                }) && counts(&named)
             })
     }
 }
