@@ -11,7 +11,7 @@ use pgrx::pg_sys::{self, Datum};
 
 use super::hot::{self, Answers};
 use super::identity::{TenantId, TenantType};
-use super::model::{Missing, Resolved, Standing};
+use super::model::{Asked, Missing, Resolved, Standing};
 use super::{lookup, validate};
 use crate::binding::{self, Binding};
 use crate::cache::{generation, store};
@@ -94,7 +94,6 @@ fn belongs_to_the_connection() -> bool {
     IS_CURRENT.get()
         && hot::has_tenant()
         && !STATEMENT_ONLY.get()
-        && !generation::has_own_changes()
         && !pg_compat::one_snapshot_per_transaction()
         && binding::known().is_some_and(|binding| binding.settings.are_of_the_connection())
 }
@@ -233,35 +232,69 @@ fn answers_of(tenant: &TenantId) -> Rc<Answers> {
     })
 }
 
+/// Makes the context current if it takes no more than the cache, and says whether that gave a tenant.
+/// Never fails: who needs the context is told what is wrong with it by `current`.
+pub fn recall() -> bool {
+    let Ok(_resolving) = Resolving::start() else {
+        return false;
+    };
+    let Ok(Some(binding)) = binding::current() else {
+        return false;
+    };
+    binding.settings.adopt();
+    let Ok(asked) = validate::asked(&binding) else {
+        return false;
+    };
+    let Some(known) = cached(&binding, &asked) else {
+        return false;
+    };
+    make_current(known, keep(&binding));
+    hot::has_tenant()
+}
+
+/// The answer of an earlier lookup, where that may count.
+fn cached(binding: &Binding, asked: &Asked) -> Option<Rc<Resolved>> {
+    // SAFETY: a plain read of the backend's state.
+    let parallel = pg_compat::in_parallel_worker() || unsafe { pg_sys::IsInParallelMode() };
+    if parallel || !binding.is_cacheable() || generation::has_own_changes() {
+        return None;
+    }
+    store::find(asked, generation::current())
+}
+
+/// How long what was cached or could be cached counts.
+fn keep(binding: &Binding) -> Keep {
+    if binding.settings.are_watched() {
+        Keep::Transaction
+    } else {
+        Keep::Statement
+    }
+}
+
 /// How often a lookup is repeated because identity data changed under it.
 const ATTEMPTS: usize = 3;
 
 fn resolve(binding: &Rc<Binding>) -> Result<(Rc<Resolved>, Keep)> {
     let asked = validate::asked(binding)?;
-    // SAFETY: a plain read of the backend's state.
-    let parallel = unsafe { pg_sys::IsInParallelMode() } || pg_compat::in_parallel_worker();
     if asked.user.is_none() && asked.tenant.is_none() {
-        let keep = if binding.settings.are_watched() {
-            Keep::Transaction
-        } else {
-            Keep::Statement
-        };
-        return Ok((Rc::new(Resolved::missing(Missing::NothingSet)), keep));
+        let nobody = Rc::new(Resolved::missing(Missing::NothingSet));
+        return Ok((nobody, keep(binding)));
     }
-    if parallel {
+    if let Some(known) = cached(binding, &asked) {
+        return Ok((known, keep(binding)));
+    }
+    // SAFETY: a plain read of the backend's state.
+    if pg_compat::in_parallel_worker() || unsafe { pg_sys::IsInParallelMode() } {
         // A leader and its workers must agree: all of them see what the statement's snapshot sees.
         let resolved = lookup::look_up(binding, &asked, lookup::Snapshot::OfStatement)?;
         return Ok((Rc::new(resolved), Keep::Statement));
     }
     let cacheable = binding.is_cacheable() && !generation::has_own_changes();
-    let keep = if cacheable && binding.settings.are_watched() {
-        Keep::Transaction
+    let keep = if cacheable {
+        keep(binding)
     } else {
         Keep::Statement
     };
-    if cacheable && let Some(known) = store::find(&asked, generation::current()) {
-        return Ok((known, keep));
-    }
     for _ in 0..ATTEMPTS {
         generation::accept_messages();
         let before = generation::current();

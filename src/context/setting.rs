@@ -103,7 +103,7 @@ impl Setting {
         if !self.is_watched() {
             define(&self.name);
         }
-        if can_reset() && is_leftover(self.variable()) {
+        if is_leftover(self.variable()) && can_reset() {
             reset(&self.name);
         }
     }
@@ -195,7 +195,7 @@ pub fn define(name: &str) -> bool {
     OWNED.with_borrow_mut(|all| all[slot].variable = variable);
     hot::forget();
     // Parallel workers get the bare values, and `current_setting()` shows them.
-    if can_reset() && is_leftover(variable) {
+    if is_leftover(variable) && can_reset() {
         reset(name);
     }
     !variable.is_null()

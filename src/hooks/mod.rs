@@ -169,7 +169,7 @@ unsafe fn statement_starts(
     if !unsafe { protected::is_named(statement) } {
         return None;
     }
-    if hot::has_tenant() {
+    if hot::has_tenant() || (!parallel && resolve::recall()) {
         // Whether row security binds the role is asked only where that decides: see `continued`.
         return resolve::known_tenant();
     }

@@ -54,13 +54,15 @@ unsafe fn any_named(
         }
         entries
             .iter_ptr()
+            .filter(|entry| is_protected((**entry).relid))
             .filter_map(|entry| pg_compat::named_relation(statement, entry))
-            .any(|named| {
-                PROTECTED.with_borrow(|protected| {
-                    protected.binary_search(&named.relation.to_u32()).is_ok()
-                }) && counts(&named)
-            })
+            .any(|named| counts(&named))
     }
+}
+
+/// Entries that are no relations have no oid.
+fn is_protected(relation: pg_sys::Oid) -> bool {
+    PROTECTED.with_borrow(|protected| protected.binary_search(&relation.to_u32()).is_ok())
 }
 
 fn any_protected() -> bool {
