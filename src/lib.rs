@@ -35,6 +35,11 @@ extension_sql_file!(
     name = "policy",
     requires = ["binding"]
 );
+extension_sql_file!(
+    "../sql/40_auto_protect.sql",
+    name = "auto_protect",
+    requires = ["policy"]
+);
 
 /// Runs once per process: in the postmaster under `shared_preload_libraries`, else in the backend
 /// that first needs the library. Must not touch the catalog: there may be no transaction.

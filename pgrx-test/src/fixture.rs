@@ -177,6 +177,15 @@ impl Database {
 
     /// Runs a script in psql, stopping at the first error, and returns what it printed.
     pub fn psql(&self, role: &str, script: &str) -> String {
+        self.psql_output(role, script).0
+    }
+
+    /// The same, but returns what the server told: notices and warnings.
+    pub fn psql_told(&self, role: &str, script: &str) -> String {
+        self.psql_output(role, script).1
+    }
+
+    fn psql_output(&self, role: &str, script: &str) -> (String, String) {
         use std::io::Write;
         let mut child = self
             .server
@@ -211,7 +220,8 @@ impl Database {
             output.status,
             String::from_utf8_lossy(&output.stderr),
         );
-        stdout
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        (stdout, stderr)
     }
 
     fn remove(&self) -> Result<(), postgres::Error> {

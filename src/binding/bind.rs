@@ -12,6 +12,7 @@ use super::{Definition, TenantType, expression, load, query, triggers};
 use crate::catalog::{self, quote_identifier};
 use crate::error::{Error, Kind, OrRaise, Result};
 use crate::guard;
+use crate::policy;
 use crate::registry::{self, ActingRole, PinnedSearchPath};
 
 #[pg_extern(sql = false)]
@@ -406,6 +407,7 @@ fn replace(definition: &Definition, relations: &[pg_sys::Oid]) -> Result<()> {
     }
     if let Some(tables) = super::registry_tables() {
         triggers::mend_registry(&tables)?;
+        policy::mend_auto_protect()?;
     }
     let document = serde_json::to_value(definition)
         .map_err(|fault| Error::new(Kind::Internal, fault.to_string()))?;

@@ -67,3 +67,16 @@ pub fn notice(message: &str, detail: Option<&str>) {
     }
     report.report(PgLogLevel::NOTICE);
 }
+
+/// Tells the client, and the server's log, that something is not as it should be.
+pub fn warning(message: &str, hint: Option<&str>) {
+    let mut report = ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_WARNING,
+        message.to_owned(),
+        "pg_tenancy",
+    );
+    if let Some(hint) = hint {
+        report = report.set_hint(hint.to_owned());
+    }
+    report.report(PgLogLevel::WARNING);
+}

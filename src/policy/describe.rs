@@ -27,6 +27,11 @@ impl Words {
         }
     }
 
+    /// Whether there is more to tell than the mode.
+    pub fn says_more_than_the_mode(&self) -> bool {
+        !(self.notes.is_empty() && self.plain_keys.is_empty() && self.script.is_empty())
+    }
+
     /// As the caller reads it: one line, then the script.
     pub fn text(&self) -> String {
         let mut text = self.state.clone();

@@ -43,7 +43,7 @@ fn table(outcomes: Vec<Outcome>) -> TableIterator<'static, OutcomeRow> {
     }))
 }
 
-fn given<T>(value: Option<T>, argument: &str) -> Result<T> {
+pub fn given<T>(value: Option<T>, argument: &str) -> Result<T> {
     value.ok_or_else(|| {
         Error::new(
             Kind::InvalidParameterValue,
@@ -53,7 +53,7 @@ fn given<T>(value: Option<T>, argument: &str) -> Result<T> {
     })
 }
 
-fn text(value: Option<&CStr>, argument: &str) -> Result<String> {
+pub fn text(value: Option<&CStr>, argument: &str) -> Result<String> {
     given(value, argument).map(|name| name.to_string_lossy().into_owned())
 }
 

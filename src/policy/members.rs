@@ -37,9 +37,10 @@ pub fn gather(
 ) -> Result<Vec<Member>> {
     let first = examine(relation, request, tenant, writes)?;
     let descendants = first.descendants.clone();
-    let mut root_follows = false;
+    let (mut root_follows, mut has_parent) = (false, false);
     for parent in &first.parents {
         let row = store::of(pg_sys::Oid::from(*parent))?;
+        has_parent |= row.is_some();
         root_follows |= row.is_some_and(|row| row.mode == "enforce");
     }
     if root_follows && writes && request.mode == Mode::Permissive {
@@ -52,7 +53,10 @@ pub fn gather(
         )
         .hint("Set the mode of the parent, or detach the table from it first."));
     }
-    let mut members = vec![member(first, request, root_follows, None, writes)?];
+    let mut root = member(first, request, root_follows, None, writes)?;
+    // A partition that was detached stands for itself.
+    root.row.made.by_parent &= has_parent;
+    let mut members = vec![root];
     for below in descendants {
         let facts = examine(pg_sys::Oid::from(below), request, tenant, writes)?;
         members.push(member(facts, request, true, Some(relation), writes)?);

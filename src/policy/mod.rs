@@ -10,11 +10,16 @@
 //! | rows that are refused | `bad_rows`, `immutable` |
 //! | how it is said | `describe`, `drift` |
 //! | the statements and names, pure | `model`, `names`, `render`, `plan` |
-//! | the catalog, the registry, running | `inspect`, `store`, `spi`, `apply` |
+//! | the catalog, the registry, running | `inspect`, `store`, `spi`, `apply`, `subtransaction` |
+//! | tables made later | `auto_register` (which schemas), `auto_switch`, `auto_event` (when), `auto_apply` (what) |
 //! | the rest | `app_role`, `drop_guard` |
 
 mod app_role;
 mod apply;
+mod auto_apply;
+mod auto_event;
+mod auto_register;
+mod auto_switch;
 mod bad_rows;
 mod describe;
 mod drift;
@@ -40,4 +45,7 @@ mod protectable;
 mod render;
 mod spi;
 mod store;
+mod subtransaction;
 mod unprotect;
+
+pub use auto_switch::mend as mend_auto_protect;

@@ -4,18 +4,16 @@
 //! trigger away and keeps what only costs time to build again (index, keys, NOT NULL, default);
 //! `unprotect_table` removes that too. Must never leave one table half-way.
 
-use std::panic::AssertUnwindSafe;
-
-use pgrx::pg_sys::panic::CaughtError;
-use pgrx::{PgSqlErrorCode, PgTryBuilder, pg_sys};
+use pgrx::{PgSqlErrorCode, pg_sys};
 
 use super::apply;
 use super::describe::Words;
 use super::model::{Mode, Template};
 use super::protect::{self, Outcome, Request};
 use super::store::{self, Row};
+use super::subtransaction;
 use crate::catalog;
-use crate::error::{Error, Kind, OrRaise, Result};
+use crate::error::{Error, Kind, Result};
 
 /// How often a table is tried whose lock is not to be had within `lock_timeout`.
 const ATTEMPTS: u32 = 3;
@@ -60,13 +58,15 @@ pub fn set_all(mode: Mode, atomic: bool) -> Result<Vec<Outcome>> {
         }
         let mut attempt = 1;
         loop {
-            match in_subtransaction(|| switch(relation, &row, mode)) {
+            match subtransaction::attempt(|| switch(relation, &row, mode)) {
                 Ok(mut done) => {
                     outcomes.append(&mut done);
                     break;
                 }
-                Err((code, _)) if is_lock_failure(code) && attempt < ATTEMPTS => attempt += 1,
-                Err((_, message)) => {
+                Err(failure) if is_lock_failure(failure.code) && attempt < ATTEMPTS => {
+                    attempt += 1;
+                }
+                Err(subtransaction::Failure { message, .. }) => {
                     apply::notice(&format!("mode not changed: {message}"), None);
                     outcomes.push(Outcome {
                         relation,
@@ -87,44 +87,4 @@ fn is_lock_failure(code: PgSqlErrorCode) -> bool {
         code,
         PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE | PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED
     )
-}
-
-/// Runs `work` in a subtransaction that is rolled back when it fails. A cancelled statement is not
-/// caught.
-fn in_subtransaction<T>(
-    work: impl FnOnce() -> Result<T>,
-) -> core::result::Result<T, (PgSqlErrorCode, String)> {
-    // SAFETY: the context and owner of the caller are put back on both ways out, as PL/pgSQL does.
-    let (context, owner) = unsafe { (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner) };
-    // SAFETY: inside a function called by SQL there is a transaction.
-    unsafe { pg_sys::BeginInternalSubTransaction(core::ptr::null()) };
-    // SAFETY: results must outlive the subtransaction.
-    unsafe { pg_sys::MemoryContextSwitchTo(context) };
-    let result = PgTryBuilder::new(AssertUnwindSafe(|| Ok(work().or_raise())))
-        .catch_others(|caught| {
-            let report = match &caught {
-                CaughtError::PostgresError(report)
-                | CaughtError::ErrorReport(report)
-                | CaughtError::RustPanic {
-                    ereport: report, ..
-                } => report,
-            };
-            if report.sql_error_code() == PgSqlErrorCode::ERRCODE_QUERY_CANCELED {
-                caught.rethrow();
-            }
-            Err((report.sql_error_code(), report.message().to_owned()))
-        })
-        .execute();
-    // SAFETY: ends the subtransaction that was begun above, once.
-    unsafe {
-        pg_sys::MemoryContextSwitchTo(context);
-        if result.is_ok() {
-            pg_sys::ReleaseCurrentSubTransaction();
-        } else {
-            pg_sys::RollbackAndReleaseCurrentSubTransaction();
-        }
-        pg_sys::MemoryContextSwitchTo(context);
-        pg_sys::CurrentResourceOwner = owner;
-    }
-    result
 }

@@ -117,13 +117,18 @@ impl Row {
         )
     }
 
+    /// Whether `relation` is the very table that was registered, not one of its name or a restored one.
+    pub fn is_of(&self, relation: pg_sys::Oid) -> bool {
+        // SAFETY: MyDatabaseId is set before any user code runs in a backend.
+        self.database_oid == unsafe { pg_sys::MyDatabaseId }.to_u32()
+            && self.relation_oid == relation.to_u32()
+    }
+
     /// The tenant column as `relation` names it today: it may have been renamed since. Its number is
     /// believed of the very table that was registered only, since a restore gives new ones.
     pub fn column_today(&self, relation: pg_sys::Oid) -> String {
-        // SAFETY: MyDatabaseId is set before any user code runs in a backend.
-        let here = self.database_oid == unsafe { pg_sys::MyDatabaseId }.to_u32()
-            && self.relation_oid == relation.to_u32();
-        here.then(|| catalog_column(relation, self.found.column_number))
+        self.is_of(relation)
+            .then(|| catalog_column(relation, self.found.column_number))
             .flatten()
             .unwrap_or_else(|| self.tenant_column.clone())
     }
