@@ -22,12 +22,25 @@ CREATE FUNCTION tenancy.protect_schema(
     schema name,
     tenant_column name DEFAULT 'tenant_id',
     mode text DEFAULT 'shadow',
-    exclude regclass[] DEFAULT '{}')
+    exclude regclass[] DEFAULT '{}',
+    atomic boolean DEFAULT false,
+    options jsonb DEFAULT NULL)
 RETURNS SETOF tenancy.protection_result
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'protect_schema_wrapper';
-COMMENT ON FUNCTION tenancy.protect_schema(name, name, text, regclass[]) IS
-'protects every table of a schema that has the tenant column; a row for each table';
+COMMENT ON FUNCTION tenancy.protect_schema(name, name, text, regclass[], boolean, jsonb) IS
+'protects every table of a schema that has the tenant column, in one transaction; a row for each table: one that cannot be protected says why, unless atomic raises the first such error and leaves nothing. Options left out are those of each registration';
+
+CREATE PROCEDURE tenancy.protect_schema_by_table(
+    schema name,
+    tenant_column name DEFAULT 'tenant_id',
+    mode text DEFAULT 'shadow',
+    exclude regclass[] DEFAULT '{}',
+    options jsonb DEFAULT NULL)
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'protect_schema_by_table_wrapper';
+COMMENT ON PROCEDURE tenancy.protect_schema_by_table(name, name, text, regclass[], jsonb) IS
+'protects every table of a schema and commits after each, so that few locks are held for short and a call that was cut off goes on where it was; what cannot be protected is a WARNING. Not inside a transaction block (25001)';
 
 CREATE FUNCTION tenancy.unprotect_table("table" regclass, missing_ok boolean DEFAULT false)
 RETURNS boolean

@@ -40,6 +40,8 @@ pub enum Kind {
     CardinalityViolation,
     /// 55000: right, but not now.
     ObjectNotInPrerequisiteState,
+    /// 25001: what commits by itself, inside a transaction block.
+    ActiveSqlTransaction,
     /// 0A000: not built.
     FeatureNotSupported,
     /// XX000: a fault of ours.
@@ -66,6 +68,7 @@ impl Kind {
             Self::CheckViolation => C::ERRCODE_CHECK_VIOLATION,
             Self::CardinalityViolation => C::ERRCODE_CARDINALITY_VIOLATION,
             Self::ObjectNotInPrerequisiteState => C::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::ActiveSqlTransaction => C::ERRCODE_ACTIVE_SQL_TRANSACTION,
             Self::FeatureNotSupported => C::ERRCODE_FEATURE_NOT_SUPPORTED,
             Self::Internal => C::ERRCODE_INTERNAL_ERROR,
         }

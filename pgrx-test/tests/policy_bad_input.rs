@@ -211,16 +211,3 @@ fn without_a_binding_nothing_is_protected() {
     }
     assert_eq!(stage.dump(), before);
 }
-
-#[test]
-fn one_bad_table_stops_the_whole_schema() {
-    let stage = Stage::new();
-    stage.items();
-    stage.owner().ok("CREATE TABLE app.later (tenant_id text)");
-    let before = stage.dump();
-    let error = stage
-        .owner()
-        .error("SELECT * FROM tenancy.protect_schema('app', mode => 'enforce')");
-    expect_error(&error, "42804", "later");
-    assert_eq!(stage.dump(), before);
-}

@@ -57,26 +57,24 @@ pub fn see_own_changes() {
 
 /// Tells the client something that is no error.
 pub fn notice(message: &str, detail: Option<&str>) {
-    let mut report = ErrorReport::new(
-        PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
-        message.to_owned(),
-        "pg_tenancy",
-    );
-    if let Some(detail) = detail {
-        report = report.set_detail(detail.to_owned());
-    }
-    report.report(PgLogLevel::NOTICE);
+    let code = PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION;
+    tell(PgLogLevel::NOTICE, code, message, [detail, None]);
 }
 
 /// Tells the client, and the server's log, that something is not as it should be.
-pub fn warning(message: &str, hint: Option<&str>) {
-    let mut report = ErrorReport::new(
-        PgSqlErrorCode::ERRCODE_WARNING,
-        message.to_owned(),
-        "pg_tenancy",
-    );
+pub fn warning(message: &str, detail: Option<&str>, hint: Option<&str>) {
+    let code = PgSqlErrorCode::ERRCODE_WARNING;
+    tell(PgLogLevel::WARNING, code, message, [detail, hint]);
+}
+
+fn tell(level: PgLogLevel, code: PgSqlErrorCode, message: &str, more: [Option<&str>; 2]) {
+    let mut report = ErrorReport::new(code, message.to_owned(), "pg_tenancy");
+    let [detail, hint] = more;
+    if let Some(detail) = detail {
+        report = report.set_detail(detail.to_owned());
+    }
     if let Some(hint) = hint {
         report = report.set_hint(hint.to_owned());
     }
-    report.report(PgLogLevel::WARNING);
+    report.report(level);
 }

@@ -198,6 +198,7 @@ fn perform(relation: pg_sys::Oid, name: &str, task: &Task) -> Result<()> {
             Err(failure) => {
                 apply::warning(
                     &format!("table {name} is not protected: {}", failure.message),
+                    None,
                     failure.hint.as_deref(),
                 );
                 return Ok(());

@@ -16,7 +16,7 @@ use super::plan::Wish;
 use super::protect::{self, Outcome, Request};
 use super::{
     app_role, apply, inspect, mode_switch, policy_sql as printing, protect_schema as schema_wide,
-    store, unprotect,
+    protect_schema_by_table as by_table, store, unprotect,
 };
 use crate::binding::tenant_type;
 use crate::error::{Error, Kind, OrRaise, Result};
@@ -93,12 +93,32 @@ fn protect_table(
     table(run().or_raise())
 }
 
+/// What is asked of a whole schema; without options each table keeps those it is registered with.
+fn schema_request(
+    column: Option<&CStr>,
+    mode: Option<&str>,
+    options: Option<JsonB>,
+) -> Result<Request> {
+    let given = options.map(|json| Options::parse(&json.0)).transpose()?;
+    Ok(Request {
+        options: given,
+        ..request(Some("tenant"), column, mode, None)?
+    })
+}
+
+fn oids(list: Option<Array<'_, pg_sys::Oid>>) -> Vec<pg_sys::Oid> {
+    list.map(|list| list.iter().flatten().collect())
+        .unwrap_or_default()
+}
+
 #[pg_extern(sql = false)]
 fn protect_schema(
     schema: Option<&CStr>,
     tenant_column: Option<&CStr>,
     mode: Option<&str>,
     exclude: Option<Array<'_, pg_sys::Oid>>,
+    atomic: Option<bool>,
+    options: Option<JsonB>,
 ) -> TableIterator<
     'static,
     (
@@ -108,16 +128,28 @@ fn protect_schema(
     ),
 > {
     let run = || {
-        let request = Request {
-            options: None,
-            ..request(Some("tenant"), tenant_column, mode, None)?
-        };
-        let exclude: Vec<pg_sys::Oid> = exclude
-            .map(|list| list.iter().flatten().collect())
-            .unwrap_or_default();
-        schema_wide::protect_schema(&text(schema, "schema")?, &request, &exclude)
+        let request = schema_request(tenant_column, mode, options)?;
+        let schema = text(schema, "schema")?;
+        let atomic = given(atomic, "atomic")?;
+        schema_wide::protect_schema(&schema, &request, &oids(exclude), atomic)
     };
     table(run().or_raise())
+}
+
+#[pg_extern(sql = false)]
+fn protect_schema_by_table(
+    schema: Option<&CStr>,
+    tenant_column: Option<&CStr>,
+    mode: Option<&str>,
+    exclude: Option<Array<'_, pg_sys::Oid>>,
+    options: Option<JsonB>,
+    call: pg_sys::FunctionCallInfo,
+) {
+    let run = || {
+        let request = schema_request(tenant_column, mode, options)?;
+        by_table::run(call, &text(schema, "schema")?, &request, &oids(exclude))
+    };
+    run().or_raise();
 }
 
 #[pg_extern(sql = false)]

@@ -3,7 +3,7 @@
 //! | question | file |
 //! |---|---|
 //! | what SQL calls | `entry` |
-//! | the order of things | `protect`, `protect_schema`, `unprotect`, `mode_switch`, `policy_sql` |
+//! | the order of things | `protect`, `protect_schema`, `protect_schema_by_table`, `unprotect`, `mode_switch`, `policy_sql` |
 //! | which tables a call is about, rights, the first lock | `members`, `protectable` |
 //! | what is planned | `ground` (NOT NULL, default, index), `gate` (policies, row security, trigger) |
 //! | foreign keys | `key_catalog`, `key_definition`, `key_plan`, `key_completion` |
@@ -41,6 +41,7 @@ mod plan;
 mod policy_sql;
 mod protect;
 mod protect_schema;
+mod protect_schema_by_table;
 mod protectable;
 mod render;
 mod spi;

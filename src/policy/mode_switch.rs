@@ -4,19 +4,16 @@
 //! trigger away and keeps what only costs time to build again (index, keys, NOT NULL, default);
 //! `unprotect_table` removes that too. Must never leave one table half-way.
 
-use pgrx::{PgSqlErrorCode, pg_sys};
+use pgrx::pg_sys;
 
 use super::apply;
 use super::describe::Words;
 use super::model::{Mode, Template};
 use super::protect::{self, Outcome, Request};
 use super::store::{self, Row};
-use super::subtransaction;
+use super::subtransaction::attempt_repeatedly;
 use crate::catalog;
 use crate::error::{Error, Kind, Result};
-
-/// How often a table is tried whose lock is not to be had within `lock_timeout`.
-const ATTEMPTS: u32 = 3;
 
 /// Switches one registered table, with its partitions and children.
 pub fn set(relation: pg_sys::Oid, mode: Mode) -> Result<Vec<Outcome>> {
@@ -56,35 +53,18 @@ pub fn set_all(mode: Mode, atomic: bool) -> Result<Vec<Outcome>> {
             outcomes.append(&mut switch(relation, &row, mode)?);
             continue;
         }
-        let mut attempt = 1;
-        loop {
-            match subtransaction::attempt(|| switch(relation, &row, mode)) {
-                Ok(mut done) => {
-                    outcomes.append(&mut done);
-                    break;
-                }
-                Err(failure) if is_lock_failure(failure.code) && attempt < ATTEMPTS => {
-                    attempt += 1;
-                }
-                Err(subtransaction::Failure { message, .. }) => {
-                    apply::notice(&format!("mode not changed: {message}"), None);
-                    outcomes.push(Outcome {
-                        relation,
-                        template: None,
-                        result: Words::new(format!("failed: {message}")),
-                        entered: false,
-                    });
-                    break;
-                }
+        match attempt_repeatedly(|| switch(relation, &row, mode)) {
+            Ok(mut done) => outcomes.append(&mut done),
+            Err(failure) => {
+                apply::notice(&format!("mode not changed: {}", failure.message), None);
+                outcomes.push(Outcome {
+                    relation,
+                    template: None,
+                    result: Words::new(format!("failed: {}", failure.sentence())),
+                    entered: false,
+                });
             }
         }
     }
     Ok(outcomes)
-}
-
-fn is_lock_failure(code: PgSqlErrorCode) -> bool {
-    matches!(
-        code,
-        PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE | PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED
-    )
 }

@@ -1,31 +1,90 @@
 //! Protecting all tables of a schema.
 //!
-//! Owns which tables are left out and why. Must never protect in another way than one by one.
+//! Owns which tables are left out and why, and what becomes of the call when one cannot be protected.
+//! Must never protect in another way than one by one, nor leave a table out without a row.
+
+use std::collections::HashSet;
 
 use pgrx::pg_sys;
 
 use super::apply;
 use super::describe::Words;
-use super::inspect;
+use super::inspect::{self, Listed};
 use super::key_completion::ends;
 use super::key_plan;
 use super::model::ForeignKeys;
 use super::plan::Plan;
 use super::protect::{Outcome, Request, protect};
 use super::render;
+use super::subtransaction::{Failure, attempt_repeatedly};
 use crate::binding::tenant_type;
 use crate::catalog;
 use crate::error::{Error, Kind, Result};
+use crate::registry::require_administrator;
 
-/// Protects every table of a schema; what cannot be protected for want of the column or because of
-/// its kind gets a row that says so.
+/// How many tables that failed an error names.
+const NAMED: usize = 10;
+
+/// Protects every table of a schema, each in a subtransaction; what cannot be protected gets a row
+/// that says why. With `atomic` the first failure is raised once all tables were tried, and nothing
+/// stays.
 pub fn protect_schema(
     schema: &str,
     request: &Request,
     exclude: &[pg_sys::Oid],
+    atomic: bool,
 ) -> Result<Vec<Outcome>> {
     apply::see_own_changes();
-    // Not bound: say so once, not for the first table that has the column.
+    let listed = tables(schema, request)?;
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    let mut done: HashSet<pg_sys::Oid> = HashSet::new();
+    let mut failures = Failures::default();
+    for (number, table) in listed.iter().enumerate() {
+        let relation = pg_sys::Oid::from(table.oid);
+        if done.contains(&relation) || table.follows_parent {
+            continue;
+        }
+        if let Some(why) = left_out(table, request, exclude) {
+            outcomes.push(not_protected(relation, &why));
+            continue;
+        }
+        if let Some(full) = failures.out_of_memory() {
+            outcomes.push(not_protected(
+                relation,
+                &format!(
+                    "not tried, since the server ran out of memory: {}",
+                    full.sentence()
+                ),
+            ));
+            failures.untried += 1;
+            continue;
+        }
+        match attempt_repeatedly(|| protect(relation, request)) {
+            Ok(mut members) => {
+                done.extend(members.iter().map(|outcome| outcome.relation));
+                outcomes.append(&mut members);
+            }
+            Err(failure) => {
+                let failure = with_advice(failure);
+                outcomes.push(not_protected(relation, &failure.sentence()));
+                failures.all.push((relation, failure));
+            }
+        }
+        progress(number + 1, listed.len());
+    }
+    for table in listed.iter().filter(|table| table.follows_parent) {
+        let relation = pg_sys::Oid::from(table.oid);
+        if !done.contains(&relation) {
+            outcomes.push(not_protected(relation, "its parent is not"));
+        }
+    }
+    failures.settle(&outcomes, listed.len(), atomic);
+    refresh_key_reports(&mut outcomes, request)?;
+    Ok(outcomes)
+}
+
+/// The tables of the schema; fails at once for what would fail for each of them.
+pub fn tables(schema: &str, request: &Request) -> Result<Vec<Listed>> {
     tenant_type()?;
     // SAFETY: a catalog lookup by name.
     let namespace = unsafe { pg_sys::get_namespace_oid(catalog::c_string(schema).as_ptr(), true) };
@@ -36,38 +95,106 @@ pub fn protect_schema(
         )
         .hint("Give the name of a schema, without quotes around it."));
     }
-    let listed = { inspect::tables_of(schema, &request.column)? };
-    let mut outcomes: Vec<Outcome> = Vec::new();
-    let skip = |oid: u32, why: &str| Outcome {
-        relation: pg_sys::Oid::from(oid),
+    let listed = inspect::tables_of(schema, &request.column)?;
+    // Whoever administers none of them is in the wrong place: one error, not a row a table.
+    let mut refused = None;
+    for table in listed.iter().filter(|table| table.has_column) {
+        match require_administrator(pg_sys::Oid::from(table.oid)) {
+            Ok(()) => return Ok(listed),
+            Err(error) => refused = refused.or(Some(error)),
+        }
+    }
+    refused.map_or(Ok(listed), Err)
+}
+
+/// Why a table is not even tried; `None` where it is.
+pub fn left_out(table: &Listed, request: &Request, exclude: &[pg_sys::Oid]) -> Option<String> {
+    if exclude.contains(&pg_sys::Oid::from(table.oid)) {
+        return Some("excluded".to_owned());
+    }
+    if table.kind == "f" {
+        return Some("it is a foreign table".to_owned());
+    }
+    (!table.has_column).then(|| format!("no column {}", render::quoted(&request.column)))
+}
+
+/// Says what to do where a transaction has taken more locks than the server has room for.
+pub fn with_advice(failure: Failure) -> Failure {
+    if !failure.is_out_of_memory() {
+        return failure;
+    }
+    Failure {
+        hint: Some(
+            "Call tenancy.protect_schema_by_table(..), which commits each table, or increase \
+             max_locks_per_transaction."
+                .to_owned(),
+        ),
+        ..failure
+    }
+}
+
+/// Tells how far it is, some twenty times a call and not more often than each 25 tables.
+pub fn progress(done: usize, total: usize) {
+    if done.is_multiple_of((total / 20).max(25)) {
+        apply::notice(&format!("{done} of {total} tables done"), None);
+    }
+}
+
+fn not_protected(relation: pg_sys::Oid, why: &str) -> Outcome {
+    Outcome {
+        relation,
         template: None,
         result: Words::new(format!("not protected: {why}")),
         entered: false,
-    };
-    let total = listed.len();
-    for (number, table) in listed.iter().enumerate() {
-        let relation = pg_sys::Oid::from(table.oid);
-        if outcomes.iter().any(|outcome| outcome.relation == relation) {
-            continue;
-        }
-        if exclude.contains(&relation) {
-            outcomes.push(skip(table.oid, "excluded"));
-        } else if table.kind == "f" {
-            outcomes.push(skip(table.oid, "it is a foreign table"));
-        } else if !table.has_column {
-            outcomes.push(skip(
-                table.oid,
-                &format!("no column {}", render::quoted(&request.column)),
-            ));
-        } else if !table.follows_parent {
-            outcomes.append(&mut protect(relation, request)?);
-            if (number + 1) % 25 == 0 {
-                apply::notice(&format!("{} of {total} tables done", number + 1), None);
-            }
-        }
     }
-    refresh_key_reports(&mut outcomes, request)?;
-    Ok(outcomes)
+}
+
+/// The tables that could not be protected.
+#[derive(Default)]
+struct Failures {
+    all: Vec<(pg_sys::Oid, Failure)>,
+    untried: usize,
+}
+
+impl Failures {
+    fn out_of_memory(&self) -> Option<&Failure> {
+        let (_, last) = self.all.last()?;
+        last.is_out_of_memory().then_some(last)
+    }
+
+    /// Raises the first failure of an atomic call, and warns of those of another.
+    fn settle(mut self, outcomes: &[Outcome], total: usize, atomic: bool) {
+        if self.all.is_empty() {
+            return;
+        }
+        let failed = self.all.len() + self.untried;
+        let mut names: Vec<String> = self
+            .all
+            .iter()
+            .take(NAMED)
+            .filter_map(|(relation, _)| catalog::relation_name(*relation))
+            .map(|name| name.to_string())
+            .collect();
+        if failed > names.len() {
+            names.push(format!("and {} more", failed - names.len()));
+        }
+        let list = names.join(", ");
+        if atomic {
+            let (_, first) = self.all.swap_remove(0);
+            first.raise(&format!(
+                "{failed} of {total} tables cannot be protected, so none was: {list}."
+            ));
+        }
+        let protected = outcomes
+            .iter()
+            .filter(|outcome| outcome.template.is_some())
+            .count();
+        apply::warning(
+            &format!("{failed} of {total} tables are not protected"),
+            Some(&format!("{protected} are. Not: {list}.")),
+            None,
+        );
+    }
 }
 
 /// A key whose parent came later in the same call could not be judged when its child was protected.
