@@ -19,7 +19,7 @@ CREATE TABLE tenancy.protection (
     database_oid oid NOT NULL,
     relation_oid oid NOT NULL,
     template text NOT NULL,
-    tenant_column name NOT NULL,
+    tenant_column name,
     mode text NOT NULL CHECK (mode IN ('permissive', 'shadow', 'enforce')),
     mode_since timestamptz NOT NULL DEFAULT pg_catalog.now(),
     options jsonb NOT NULL DEFAULT '{}',
@@ -30,6 +30,7 @@ CREATE TABLE tenancy.protection (
     PRIMARY KEY (schema_name, table_name)
 );
 COMMENT ON TABLE tenancy.protection IS 'registered tables: written by tenancy.protect_table(), shown by tenancy.protected_tables';
+COMMENT ON COLUMN tenancy.protection.tenant_column IS 'null for a template whose tables have none';
 COMMENT ON COLUMN tenancy.protection.relation_oid IS 'follows a rename; believed only in the database named by database_oid, since a restore gives new oids';
 COMMENT ON COLUMN tenancy.protection.made IS 'objects that protecting made (policies, index, keys, triggers, default), which unprotecting removes';
 COMMENT ON COLUMN tenancy.protection.found IS 'state of the table before it was protected, which unprotecting restores';

@@ -16,7 +16,7 @@ RETURNS SETOF tenancy.protection_result
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'protect_table_wrapper';
 COMMENT ON FUNCTION tenancy.protect_table(regclass, text, name, text, jsonb) IS
-'protects a table with its partitions and children: mode permissive registers only, enforce isolates. Options: force, adopt_policies, set_default (booleans), foreign_keys (report, add, replace)';
+'protects a table with its partitions and children: mode permissive registers only, enforce isolates. Templates: tenant, shared_read, tenant_read_admin_write, own_tenant, self, member_read, global_read_admin_write, child; their options are in docs/policies.md. Errors: 42501, 42P01, 42703, 42804, 42809, 22023, 23502, 23503, 55000';
 
 CREATE FUNCTION tenancy.protect_schema(
     schema name,
@@ -29,7 +29,7 @@ RETURNS SETOF tenancy.protection_result
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'protect_schema_wrapper';
 COMMENT ON FUNCTION tenancy.protect_schema(name, name, text, regclass[], boolean, jsonb) IS
-'protects every table of a schema that has the tenant column, in one transaction; a row for each table: one that cannot be protected says why, unless atomic raises the first such error and leaves nothing. Options left out are those of each registration';
+'protects every table of a schema with the template that its shape asks for, in one transaction; a row for each table: one that cannot be protected says why, unless atomic raises the first such error and leaves nothing. Options left out are those of each registration';
 
 CREATE PROCEDURE tenancy.protect_schema_by_table(
     schema name,
@@ -51,7 +51,7 @@ COMMENT ON FUNCTION tenancy.unprotect_table(regclass, boolean) IS
 
 CREATE FUNCTION tenancy.policy_sql(
     "table" regclass,
-    template text DEFAULT 'tenant',
+    template text DEFAULT NULL,
     tenant_column name DEFAULT NULL,
     mode text DEFAULT 'enforce',
     options jsonb DEFAULT NULL)
@@ -59,7 +59,7 @@ RETURNS text
 LANGUAGE c STABLE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'policy_sql_wrapper';
 COMMENT ON FUNCTION tenancy.policy_sql(regclass, text, name, text, jsonb) IS
-'the DDL of enforcement, for a migration file: running it as the owner gives the same catalog as protect_table; column and options left out are those of the registration';
+'the DDL of enforcement, for a migration file: running it as the owner gives the same catalog as protect_table; what is left out is as it is registered';
 
 CREATE FUNCTION tenancy.set_mode("table" regclass, mode text, force boolean DEFAULT false)
 RETURNS SETOF tenancy.protection_result
@@ -90,11 +90,11 @@ COMMENT ON FUNCTION tenancy.tenant_column_immutable() IS
 'trigger of protected tables: refuses to move a row to another tenant';
 
 CREATE FUNCTION tenancy.protection_drift(
-    relation regclass, tenant_column name, mode text, options jsonb, made jsonb, found jsonb)
+    relation regclass, template text, tenant_column name, mode text, options jsonb, made jsonb, found jsonb)
 RETURNS text
 LANGUAGE c STABLE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'protection_drift_wrapper';
-COMMENT ON FUNCTION tenancy.protection_drift(regclass, name, text, jsonb, jsonb, jsonb) IS
+COMMENT ON FUNCTION tenancy.protection_drift(regclass, text, name, text, jsonb, jsonb, jsonb) IS
 'in what the catalog differs from a registration; null where it agrees';
 
 CREATE VIEW tenancy.protected_tables AS
@@ -114,7 +114,7 @@ FROM (
            p.*
     FROM tenancy.protection p) t
 CROSS JOIN LATERAL (
-    SELECT tenancy.protection_drift(t.relation, t.tenant_column, t.mode, t.options, t.made, t.found) AS drift) d
+    SELECT tenancy.protection_drift(t.relation, t.template, t.tenant_column, t.mode, t.options, t.made, t.found) AS drift) d
 WHERE t.relation IS NOT NULL;
 COMMENT ON VIEW tenancy.protected_tables IS
 'protected tables that exist: mode, since when, options, and whether the catalog agrees now';

@@ -26,9 +26,14 @@ extension_sql_file!(
     requires = ["registry"]
 );
 extension_sql_file!(
+    "../sql/15_questions.sql",
+    name = "questions",
+    requires = ["context"]
+);
+extension_sql_file!(
     "../sql/20_binding.sql",
     name = "binding",
-    requires = ["context"]
+    requires = ["questions"]
 );
 extension_sql_file!(
     "../sql/30_policy.sql",

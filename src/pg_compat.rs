@@ -45,6 +45,8 @@ pub struct NamedRelation {
     pub relation: pg_sys::Oid,
     /// `InvalidOid` for the current role.
     pub acting_role: pg_sys::Oid,
+    /// The privileges that it takes, as bits.
+    pub required: u64,
 }
 
 /// The relation of a range table entry; `None` for what is not a relation, and for children that the
@@ -67,6 +69,7 @@ pub unsafe fn named_relation(
             ((*entry).requiredPerms != 0).then(|| NamedRelation {
                 relation: (*entry).relid,
                 acting_role: (*entry).checkAsUser,
+                required: u64::from((*entry).requiredPerms),
             })
         }
         #[cfg(not(feature = "pg15"))]
@@ -78,6 +81,7 @@ pub unsafe fn named_relation(
             ((*permissions).requiredPerms != 0).then(|| NamedRelation {
                 relation: (*entry).relid,
                 acting_role: (*permissions).checkAsUser,
+                required: (*permissions).requiredPerms,
             })
         }
     }

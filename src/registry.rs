@@ -133,6 +133,9 @@ pub struct ProtectionRow {
     pub database: pg_sys::Oid,
     pub relation: pg_sys::Oid,
     pub mode: String,
+    pub template: String,
+    /// As JSON.
+    pub options: String,
 }
 
 /// The rows of `tenancy.protection`, by a catalog scan: no SPI, no snapshot of the transaction.
@@ -146,6 +149,8 @@ pub fn protection_rows(table: pg_sys::Oid) -> Vec<ProtectionRow> {
             database: row.oid(c"database_oid"),
             relation: row.oid(c"relation_oid"),
             mode: text(c"mode"),
+            template: text(c"template"),
+            options: text(c"options"),
         });
     });
     rows

@@ -27,23 +27,8 @@ pub fn analyze(relation: pg_sys::Oid, expression: &str) -> Result<Facts> {
     unsafe {
         let lock = pg_sys::AccessShareLock as i32;
         let relation = pg_sys::table_open(relation, lock);
-        let state = pg_sys::make_parsestate(core::ptr::null_mut());
-        let item = pg_sys::addRangeTableEntryForRelation(
-            state,
-            relation,
-            lock,
-            core::ptr::null_mut(),
-            false,
-            true,
-        );
-        pg_sys::addNSItemToQuery(state, item, true, true, true);
-        let tree = pg_sys::transformWhereClause(
-            state,
-            node,
-            pg_sys::ParseExprKind::EXPR_KIND_WHERE,
-            c"tenancy.bind".as_ptr(),
-        );
-        pg_sys::assign_expr_collations(state, tree);
+        let where_clause = pg_sys::ParseExprKind::EXPR_KIND_WHERE;
+        let tree = transform(relation, node, where_clause, c"tenancy.bind");
         let variables = PgList::<pg_sys::Var>::from_pg(pg_sys::pull_vars_of_level(tree, 0));
         let attributes = i16::try_from((*(*relation).rd_att).natts).unwrap_or(i16::MAX);
         let columns: Vec<i16> = variables
@@ -57,7 +42,6 @@ pub fn analyze(relation: pg_sys::Oid, expression: &str) -> Result<Facts> {
             .collect();
         let depends_only_on_its_row =
             !pg_sys::contain_mutable_functions(tree) && !pg_sys::checkExprHasSubLink(tree);
-        pg_sys::free_parsestate(state);
         let oid = (*relation).rd_id;
         pg_sys::table_close(relation, pg_sys::NoLock as i32);
         for number in &columns {
@@ -67,6 +51,57 @@ pub fn analyze(relation: pg_sys::Oid, expression: &str) -> Result<Facts> {
             columns,
             depends_only_on_its_row,
         })
+    }
+}
+
+/// The expression as Postgres shows it once it is part of a policy of the relation. Raises Postgres's
+/// own error where it cannot be. Call with the search path pinned.
+pub fn shown_in_policy(relation: pg_sys::Oid, expression: &str) -> Result<String> {
+    let node = parse(expression)?;
+    // SAFETY: as in `analyze`; a tree written as text is what `pg_get_expr` reads.
+    unsafe {
+        let open = pg_sys::table_open(relation, pg_sys::AccessShareLock as i32);
+        let policy = pg_sys::ParseExprKind::EXPR_KIND_POLICY;
+        let tree = transform(open, node, policy, c"POLICY");
+        let text = pg_sys::cstring_to_text(pg_sys::nodeToString(tree.cast()));
+        pg_sys::table_close(open, pg_sys::NoLock as i32);
+        let shown = pg_sys::OidFunctionCall2Coll(
+            pg_sys::F_PG_GET_EXPR_PG_NODE_TREE_OID,
+            pg_sys::InvalidOid,
+            pg_sys::Datum::from(text),
+            pg_sys::Datum::from(relation),
+        );
+        String::from_datum(shown, false)
+            .ok_or_else(|| Error::new(Kind::Internal, "an expression cannot be shown"))
+    }
+}
+
+/// A boolean expression over the relation, as Postgres reads it in that place.
+///
+/// # Safety
+/// `relation` is open and locked, `node` a raw parse tree.
+unsafe fn transform(
+    relation: pg_sys::Relation,
+    node: *mut pg_sys::Node,
+    kind: pg_sys::ParseExprKind::Type,
+    construct: &core::ffi::CStr,
+) -> *mut pg_sys::Node {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        let state = pg_sys::make_parsestate(core::ptr::null_mut());
+        let item = pg_sys::addRangeTableEntryForRelation(
+            state,
+            relation,
+            pg_sys::AccessShareLock as i32,
+            core::ptr::null_mut(),
+            false,
+            true,
+        );
+        pg_sys::addNSItemToQuery(state, item, true, true, true);
+        let tree = pg_sys::transformWhereClause(state, node, kind, construct.as_ptr());
+        pg_sys::assign_expr_collations(state, tree);
+        pg_sys::free_parsestate(state);
+        tree
     }
 }
 

@@ -17,6 +17,7 @@ use std::rc::Rc;
 use pgrx::pg_sys;
 
 pub use definition::{Definition, Rank};
+pub use expression::shown_in_policy;
 pub use load::{RegistryTables, registry_tables};
 pub use query::{Query, is_built_in};
 pub use settings::Settings;

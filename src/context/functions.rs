@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 
 use super::identity::TenantType;
 use super::model::Resolved;
-use super::{document, resolve, setting};
+use super::{document, questions, resolve, setting};
 use crate::binding::{self, Binding};
 use crate::error::{Error, Kind, OrRaise, Result};
 
@@ -31,7 +31,7 @@ fn current_tenant_role() -> Option<String> {
 
 #[pg_extern(sql = false)]
 fn is_tenant_admin() -> bool {
-    with_tenant(is_admin).or_raise()
+    with_tenant(questions::is_tenant_admin).or_raise()
 }
 
 #[pg_extern(sql = false)]
@@ -130,10 +130,6 @@ fn set_context(user_id: &str, tenant_id: &str) -> Result<()> {
         Some(_) => Ok(()),
         None => Err(resolve::missing_context(&resolved)),
     }
-}
-
-fn is_admin(resolved: &Resolved, binding: &Binding) -> bool {
-    resolved.has_role_in(&binding.admin_roles) || resolved.has_role_in(&binding.super_admin_roles)
 }
 
 /// A question about the user in the current tenant: false without one.

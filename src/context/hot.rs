@@ -1,7 +1,7 @@
 //! The hot path: the functions that policies call once per row.
 //!
 //! Owns one block of static memory with the answers, and the C-ABI functions that return from it:
-//! a test, a load, a return. Anything dearer belongs in `resolve`. Source of the technique: settings
+//! a test, a load, a return. Anything dearer belongs in `resolve` and `questions`. Source of the technique: settings
 //! whose assign hook invalidates and a version-1 function that returns a pointer to memory it does
 //! not own, measured at the cost of `pg_backend_pid()`.
 //!
@@ -15,28 +15,41 @@ use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 use pgrx::pg_sys::{self, Datum, FunctionCallInfo};
 
 use super::identity::{TenantId, TenantType};
-use super::resolve;
+use super::{questions, resolve};
 use crate::error::OrRaise;
 
-/// Whether an answer is there.
+/// What may be asked for. Each has its place in the block.
 #[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum Known {
-    /// Ask `resolve`.
-    No,
-    /// The value beside it.
-    Value,
+pub enum Slot {
+    /// The tenant, and so on by type.
+    TenantUuid,
+    TenantText,
+    TenantBigint,
+    /// The platform tenant.
+    PlatformUuid,
+    PlatformText,
+    PlatformBigint,
+    /// The user.
+    UserUuid,
+    UserText,
+    UserBigint,
+    /// All the user's tenants.
+    TenantsUuid,
+    TenantsText,
+    TenantsBigint,
+    /// Whether the user is an admin of the tenant.
+    TenantAdmin,
+    /// Whether the user is a super admin.
+    SuperAdmin,
 }
 
-/// An answer ready to return, and whether it may be.
+const SLOTS: usize = Slot::SuperAdmin as usize + 1;
+
+/// Answers ready to return, and whether each may be.
 #[repr(C)]
 struct Hot {
-    uuid_known: Known,
-    text_known: Known,
-    bigint_known: Known,
-    uuid: Datum,
-    text: Datum,
-    bigint: Datum,
+    known: [bool; SLOTS],
+    value: [Datum; SLOTS],
 }
 
 struct Single(UnsafeCell<Hot>);
@@ -45,55 +58,44 @@ struct Single(UnsafeCell<Hot>);
 unsafe impl Sync for Single {}
 
 static HOT: Single = Single(UnsafeCell::new(Hot {
-    uuid_known: Known::No,
-    text_known: Known::No,
-    bigint_known: Known::No,
-    uuid: Datum::null(),
-    text: Datum::null(),
-    bigint: Datum::null(),
+    known: [false; SLOTS],
+    value: [Datum::null(); SLOTS],
 }));
 
 /// Forgets the answers; the next call resolves. Called from assign hooks, invalidation callbacks and
 /// at the end of transactions, so it only writes flags.
 pub fn forget() {
     // SAFETY: see `Single`.
-    unsafe {
-        let hot = HOT.0.get();
-        (*hot).uuid_known = Known::No;
-        (*hot).text_known = Known::No;
-        (*hot).bigint_known = Known::No;
-    }
+    unsafe { (*HOT.0.get()).known = [false; SLOTS] };
     resolve::forget();
 }
 
-/// Puts the answers of a resolved context in place. The pointers must stay valid until `forget` is
-/// called and the transaction is over.
-pub fn remember(uuid: Option<Datum>, text: Datum, bigint: Option<Datum>) {
+/// Forgets all but the tenant, whose memory alone outlives the transaction.
+pub fn forget_questions() {
     // SAFETY: see `Single`.
+    unsafe { (&mut (*HOT.0.get()).known)[Slot::PlatformUuid as usize..].fill(false) };
+}
+
+/// Puts an answer in place. What it points to must stay valid until `forget` is called and the
+/// transaction is over.
+pub fn remember(slot: Slot, value: Datum) {
+    // SAFETY: see `Single`; a slot is within the block.
     unsafe {
-        let hot = HOT.0.get();
-        (*hot).text = text;
-        (*hot).text_known = Known::Value;
-        if let Some(uuid) = uuid {
-            (*hot).uuid = uuid;
-            (*hot).uuid_known = Known::Value;
-        }
-        if let Some(bigint) = bigint {
-            (*hot).bigint = bigint;
-            (*hot).bigint_known = Known::Value;
-        }
+        let hot = &mut *HOT.0.get();
+        hot.value[slot as usize] = value;
+        hot.known[slot as usize] = true;
     }
 }
 
 /// Whether a tenant is known: the cheap exit of the executor hook.
 pub fn has_tenant() -> bool {
     // SAFETY: see `Single`.
-    unsafe { (*HOT.0.get()).text_known == Known::Value }
+    unsafe { (*HOT.0.get()).known[Slot::TenantText as usize] }
 }
 
 /// What a caller without a context gets.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Without {
+pub enum Without {
     /// NULL: the caller asks out of interest.
     Null,
     /// An error, or NULL under `missing_context = deny`: the caller is a policy.
@@ -125,9 +127,25 @@ unsafe fn resolve_then_return(
     unsafe { pgrx_extern_c_guard(answer) }
 }
 
+/// The same for the other questions of policies.
+#[cold]
+#[inline(never)]
+unsafe fn ask_then_return(fcinfo: FunctionCallInfo, slot: Slot, without: Without) -> Datum {
+    let answer = move || match questions::answer(slot, without).or_raise() {
+        Some(value) => value,
+        None => {
+            // SAFETY: Postgres passes valid call information.
+            unsafe { (*fcinfo).isnull = true };
+            Datum::null()
+        }
+    };
+    // SAFETY: turns a Rust panic into a Postgres error at this boundary.
+    unsafe { pgrx_extern_c_guard(answer) }
+}
+
 macro_rules! hot_function {
-    ($(#[$documentation:meta])* $name:ident, $info:ident, $known:ident, $value:ident, $wanted:expr, $without:expr) => {
-        $(#[$documentation])*
+    ($documentation:literal, $name:ident, $info:ident, $slot:expr, $otherwise:ident($($argument:expr),*)) => {
+        #[doc = $documentation]
         ///
         /// # Safety
         /// Called by Postgres's function manager with valid call information.
@@ -136,10 +154,10 @@ macro_rules! hot_function {
             // SAFETY: see `Single`.
             unsafe {
                 let hot = &*HOT.0.get();
-                if hot.$known == Known::Value {
-                    return hot.$value;
+                if hot.known[$slot as usize] {
+                    return hot.value[$slot as usize];
                 }
-                resolve_then_return(fcinfo, $wanted, $without)
+                $otherwise(fcinfo, $($argument),*)
             }
         }
 
@@ -153,28 +171,99 @@ macro_rules! hot_function {
 }
 
 hot_function! {
-    /// `current_tenant_id()`: the tenant as uuid, NULL without a context.
-    pg_tenancy_tenant_uuid, pg_finfo_pg_tenancy_tenant_uuid, uuid_known, uuid, TenantType::Uuid, Without::Null
+    "`current_tenant_id()`: the tenant as uuid, NULL without a context.",
+    pg_tenancy_tenant_uuid, pg_finfo_pg_tenancy_tenant_uuid, Slot::TenantUuid,
+    resolve_then_return(TenantType::Uuid, Without::Null)
 }
 hot_function! {
-    /// `tenancy.current_tenant_id_required()`: as above, fails without a context.
-    pg_tenancy_required_uuid, pg_finfo_pg_tenancy_required_uuid, uuid_known, uuid, TenantType::Uuid, Without::Fail
+    "`tenancy.current_tenant_id_required()`: as above, fails without a context.",
+    pg_tenancy_required_uuid, pg_finfo_pg_tenancy_required_uuid, Slot::TenantUuid,
+    resolve_then_return(TenantType::Uuid, Without::Fail)
 }
 hot_function! {
-    /// `current_tenant_id_text()`: the tenant as text, NULL without a context.
-    pg_tenancy_tenant_text, pg_finfo_pg_tenancy_tenant_text, text_known, text, TenantType::Text, Without::Null
+    "`current_tenant_id_text()`: the tenant as text, NULL without a context.",
+    pg_tenancy_tenant_text, pg_finfo_pg_tenancy_tenant_text, Slot::TenantText,
+    resolve_then_return(TenantType::Text, Without::Null)
 }
 hot_function! {
-    /// `tenancy.current_tenant_id_text_required()`: as above, fails without a context.
-    pg_tenancy_required_text, pg_finfo_pg_tenancy_required_text, text_known, text, TenantType::Text, Without::Fail
+    "`tenancy.current_tenant_id_text_required()`: as above, fails without a context.",
+    pg_tenancy_required_text, pg_finfo_pg_tenancy_required_text, Slot::TenantText,
+    resolve_then_return(TenantType::Text, Without::Fail)
 }
 hot_function! {
-    /// `current_tenant_id_bigint()`: the tenant as bigint, NULL without a context.
-    pg_tenancy_tenant_bigint, pg_finfo_pg_tenancy_tenant_bigint, bigint_known, bigint, TenantType::Bigint, Without::Null
+    "`current_tenant_id_bigint()`: the tenant as bigint, NULL without a context.",
+    pg_tenancy_tenant_bigint, pg_finfo_pg_tenancy_tenant_bigint, Slot::TenantBigint,
+    resolve_then_return(TenantType::Bigint, Without::Null)
 }
 hot_function! {
-    /// `tenancy.current_tenant_id_bigint_required()`: as above, fails without a context.
-    pg_tenancy_required_bigint, pg_finfo_pg_tenancy_required_bigint, bigint_known, bigint, TenantType::Bigint, Without::Fail
+    "`tenancy.current_tenant_id_bigint_required()`: as above, fails without a context.",
+    pg_tenancy_required_bigint, pg_finfo_pg_tenancy_required_bigint, Slot::TenantBigint,
+    resolve_then_return(TenantType::Bigint, Without::Fail)
+}
+hot_function! {
+    "`tenancy.platform_tenant_id_required()`: see `sql/15_questions.sql`.",
+    pg_tenancy_platform_uuid, pg_finfo_pg_tenancy_platform_uuid, Slot::PlatformUuid,
+    ask_then_return(Slot::PlatformUuid, Without::Fail)
+}
+hot_function! {
+    "`tenancy.platform_tenant_id_text_required()`: see `sql/15_questions.sql`.",
+    pg_tenancy_platform_text, pg_finfo_pg_tenancy_platform_text, Slot::PlatformText,
+    ask_then_return(Slot::PlatformText, Without::Fail)
+}
+hot_function! {
+    "`tenancy.platform_tenant_id_bigint_required()`: see `sql/15_questions.sql`.",
+    pg_tenancy_platform_bigint, pg_finfo_pg_tenancy_platform_bigint, Slot::PlatformBigint,
+    ask_then_return(Slot::PlatformBigint, Without::Fail)
+}
+hot_function! {
+    "`tenancy.current_user_id_uuid_required()`: see `sql/15_questions.sql`.",
+    pg_tenancy_user_uuid, pg_finfo_pg_tenancy_user_uuid, Slot::UserUuid,
+    ask_then_return(Slot::UserUuid, Without::Fail)
+}
+hot_function! {
+    "`tenancy.current_user_id_text_required()`: see `sql/15_questions.sql`.",
+    pg_tenancy_user_text, pg_finfo_pg_tenancy_user_text, Slot::UserText,
+    ask_then_return(Slot::UserText, Without::Fail)
+}
+hot_function! {
+    "`tenancy.current_user_id_bigint_required()`: see `sql/15_questions.sql`.",
+    pg_tenancy_user_bigint, pg_finfo_pg_tenancy_user_bigint, Slot::UserBigint,
+    ask_then_return(Slot::UserBigint, Without::Fail)
+}
+hot_function! {
+    "`tenancy.user_tenant_ids_required()`: see `sql/15_questions.sql`.",
+    pg_tenancy_tenants_uuid, pg_finfo_pg_tenancy_tenants_uuid, Slot::TenantsUuid,
+    ask_then_return(Slot::TenantsUuid, Without::Fail)
+}
+hot_function! {
+    "`tenancy.user_tenant_ids_text_required()`: see `sql/15_questions.sql`.",
+    pg_tenancy_tenants_text, pg_finfo_pg_tenancy_tenants_text, Slot::TenantsText,
+    ask_then_return(Slot::TenantsText, Without::Fail)
+}
+hot_function! {
+    "`tenancy.user_tenant_ids_bigint_required()`: see `sql/15_questions.sql`.",
+    pg_tenancy_tenants_bigint, pg_finfo_pg_tenancy_tenants_bigint, Slot::TenantsBigint,
+    ask_then_return(Slot::TenantsBigint, Without::Fail)
+}
+hot_function! {
+    "`tenancy.is_tenant_admin_required()`: see `sql/15_questions.sql`.",
+    pg_tenancy_admin_required, pg_finfo_pg_tenancy_admin_required, Slot::TenantAdmin,
+    ask_then_return(Slot::TenantAdmin, Without::Fail)
+}
+hot_function! {
+    "`tenancy.is_tenant_admin_or_not()`: see `sql/15_questions.sql`.",
+    pg_tenancy_admin_or_not, pg_finfo_pg_tenancy_admin_or_not, Slot::TenantAdmin,
+    ask_then_return(Slot::TenantAdmin, Without::Null)
+}
+hot_function! {
+    "`tenancy.is_super_admin_required()`: see `sql/15_questions.sql`.",
+    pg_tenancy_super_required, pg_finfo_pg_tenancy_super_required, Slot::SuperAdmin,
+    ask_then_return(Slot::SuperAdmin, Without::Fail)
+}
+hot_function! {
+    "`tenancy.is_super_admin_or_not()`: see `sql/15_questions.sql`.",
+    pg_tenancy_super_or_not, pg_finfo_pg_tenancy_super_or_not, Slot::SuperAdmin,
+    ask_then_return(Slot::SuperAdmin, Without::Null)
 }
 
 /// The memory that the answers for one tenant point to.
@@ -204,11 +293,15 @@ impl Answers {
 
     /// Puts the answers in place.
     pub fn remember(&self) {
-        remember(
-            self.datum(TenantType::Uuid),
-            self.text_datum(),
-            self.datum(TenantType::Bigint),
-        );
+        for (slot, wanted) in [
+            (Slot::TenantUuid, TenantType::Uuid),
+            (Slot::TenantText, TenantType::Text),
+            (Slot::TenantBigint, TenantType::Bigint),
+        ] {
+            if let Some(value) = self.datum(wanted) {
+                remember(slot, value);
+            }
+        }
     }
 
     /// The answer as a datum of that type; `None` where the tenant has no such spelling.
@@ -226,7 +319,7 @@ impl Answers {
 }
 
 /// A text value in Postgres's layout: a four-byte length, then the bytes; aligned for any type.
-fn varlena(text: &str) -> Box<[u64]> {
+pub fn varlena(text: &str) -> Box<[u64]> {
     let bytes = text.as_bytes();
     let total = bytes.len() + pg_sys::VARHDRSZ;
     let mut words = vec![0u64; total.div_ceil(8)].into_boxed_slice();

@@ -241,7 +241,8 @@ fn user_datum(parameter_type: pg_sys::Oid, user: &str) -> Datum {
     }
 }
 
-fn tenant_array(element_type: pg_sys::Oid, tenants: &[&TenantId]) -> Datum {
+/// The tenants as an array of that type, in Postgres's memory.
+pub fn tenant_array(element_type: pg_sys::Oid, tenants: &[&TenantId]) -> Datum {
     let (mut length, mut by_value, mut alignment) = (0i16, false, 0);
     // SAFETY: the elements are values of that type and live while the array is built.
     unsafe {

@@ -12,7 +12,7 @@ use pgrx::pg_sys::{self, Datum};
 use super::hot::{self, Answers};
 use super::identity::{TenantId, TenantType};
 use super::model::{Asked, Missing, Resolved, Standing};
-use super::{lookup, validate};
+use super::{lookup, questions, validate};
 use crate::binding::{self, Binding};
 use crate::cache::{generation, store};
 use crate::error::{Error, Kind, Result};
@@ -28,7 +28,38 @@ struct Current {
 /// A tenant, comparable within one transaction at the cost of a pointer. Not a tenant's name: it means
 /// nothing once the transaction is over, and no query survives that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TenantMark(*const Answers);
+struct TenantMark(*const Answers);
+
+/// What a query was started for, as far as its rows depend on it.
+pub struct Mark {
+    tenant: TenantMark,
+    /// The user, his roles and memberships, where they matter too.
+    identity: Option<Rc<Resolved>>,
+}
+
+impl Mark {
+    /// Whether that is the current context, if it is known without asking.
+    pub fn is_known(&self) -> bool {
+        IS_CURRENT.get()
+            && CURRENT.with_borrow(|current| {
+                current.as_deref().is_some_and(|current| {
+                    current.mark() == self.tenant
+                        && self
+                            .identity
+                            .as_ref()
+                            .is_none_or(|identity| Rc::ptr_eq(identity, &current.resolved))
+                })
+            })
+    }
+
+    /// Whether that is the current context; the identity counts where it was noted and is asked for.
+    pub fn is_current(&self, with_identity: bool) -> Result<bool> {
+        let now = mark(true)?;
+        let identity = self.identity.as_ref().filter(|_| with_identity);
+        Ok(now.tenant == self.tenant
+            && identity.is_none_or(|identity| now.identity.as_ref() == Some(identity)))
+    }
+}
 
 impl Current {
     fn mark(&self) -> TenantMark {
@@ -78,6 +109,9 @@ pub fn end_transaction(committed: bool) {
         // A procedure committed and goes on: its arguments may still point to answers.
         return;
     }
+    // A context that goes on keeps its tenant's answers and no others.
+    hot::forget_questions();
+    questions::end_transaction();
     let kept = CURRENT.with_borrow(Clone::clone);
     let kept = kept.as_ref().and_then(|current| current.answers.as_ref());
     ANSWERS.with_borrow_mut(|answers| {
@@ -98,22 +132,29 @@ fn belongs_to_the_connection() -> bool {
         && binding::known().is_some_and(|binding| binding.settings.are_of_the_connection())
 }
 
-/// The tenant of the context, if it is known without asking.
-pub fn known_tenant() -> Option<TenantMark> {
-    if !IS_CURRENT.get() {
-        return None;
-    }
-    CURRENT.with_borrow(|current| current.as_deref().map(Current::mark))
-}
-
-/// The tenant of the context, and a mark of its own for none.
-pub fn tenant_mark() -> Result<TenantMark> {
-    current()?;
-    Ok(CURRENT.with_borrow(|current| {
+/// The current context as a query is started for it; `with_identity` where more than the tenant
+/// matters.
+pub fn mark(with_identity: bool) -> Result<Mark> {
+    let resolved = current()?;
+    let tenant = CURRENT.with_borrow(|current| {
         current
             .as_deref()
             .map_or(TenantMark(core::ptr::null()), Current::mark)
-    }))
+    });
+    Ok(Mark {
+        tenant,
+        identity: with_identity.then_some(resolved),
+    })
+}
+
+/// Whether that is still the current context.
+pub fn is_current(resolved: &Rc<Resolved>) -> bool {
+    IS_CURRENT.get()
+        && CURRENT.with_borrow(|current| {
+            current
+                .as_deref()
+                .is_some_and(|current| Rc::ptr_eq(&current.resolved, resolved))
+        })
 }
 
 /// The context, whatever it is.
@@ -164,6 +205,37 @@ pub fn current_for_policy() -> Result<Rc<Resolved>> {
         return Err(missing_context(&resolved));
     }
     Ok(resolved)
+}
+
+/// Fails where no user is set, however many tenants he has.
+pub fn require_user(resolved: &Resolved) -> Result<()> {
+    if resolved.user.is_some() {
+        return Ok(());
+    }
+    let settings: Vec<String> = match binding::current()? {
+        Some(binding) => {
+            let claims = binding.claims_setting.iter().cloned();
+            claims.chain([binding.user_setting.clone()]).collect()
+        }
+        None => return Err(missing_context(resolved)),
+    };
+    let example = settings.first().cloned().unwrap_or_default();
+    Err(Error::new(Kind::InsufficientPrivilege, "no user context")
+        .detail(format!(
+            "{} is not set in this transaction.",
+            settings.join(" or ")
+        ))
+        .hint(format!(
+            "Set it for the transaction: SET LOCAL {example} = '...'."
+        )))
+}
+
+/// Fails where neither a user is set nor a tenant that is trusted without one.
+pub fn require_anyone(resolved: &Resolved) -> Result<()> {
+    if resolved.user.is_some() || resolved.tenant().is_some() {
+        return Ok(());
+    }
+    Err(missing_context(resolved))
 }
 
 /// The tenant as a datum of that type; call after the context was resolved with a tenant.
@@ -221,7 +293,8 @@ fn make_current(resolved: Rc<Resolved>, keep: Keep) {
     }
 }
 
-fn answers_of(tenant: &TenantId) -> Rc<Answers> {
+/// The memory of a tenant's answers, which lives to the end of the transaction.
+pub fn answers_of(tenant: &TenantId) -> Rc<Answers> {
     ANSWERS.with_borrow_mut(|answers| match answers.get(tenant) {
         Some(known) => known.clone(),
         None => {

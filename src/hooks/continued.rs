@@ -1,31 +1,33 @@
 //! Queries that are continued: cursors, portals with a row limit, loops over a query.
 //!
-//! Owns the rule that a query on a protected table goes on only for the tenant it was started for.
-//! Without it the plan would decide whose rows come: an index scan keeps the tenant that its key was
-//! computed for, a sequential scan asks again for every row. Costs nothing for a query on other tables,
-//! and a comparison of two pointers for one on a protected table.
+//! Owns the rule that a query on a protected table goes on only for the tenant it was started for, and,
+//! where the table's policies depend on more, for the same user with the same roles. Without it the
+//! plan would decide whose rows come: an index scan keeps the tenant that its key was computed for, a
+//! sequential scan asks again for every row. Costs nothing for a query on other tables, and a
+//! comparison of pointers for one on a protected table.
 
 use pgrx::prelude::*;
 
 use super::protected;
 use crate::context::hot;
-use crate::context::resolve::{self, TenantMark};
+use crate::context::resolve::Mark;
 use crate::error::{Error, Kind, OrRaise, Result};
+use crate::policy::Same;
 
-/// The tenant that a query was started for, kept in the query's own memory, which Postgres frees
-/// whichever way the query ends.
+/// What a query was started for, kept in the query's own memory, which Postgres frees whichever way
+/// the query ends.
 #[repr(C)]
 struct Started {
-    /// Only there to be found again: see `started`.
+    /// Only there to be found again, and to drop what follows: see `started` and `freed`.
     callback: pg_sys::MemoryContextCallback,
-    tenant: TenantMark,
+    mark: Mark,
 }
 
-/// Notes the tenant of a query that was just started.
+/// Notes the context of a query that was just started.
 ///
 /// # Safety
 /// `query` is a valid query with its execution state.
-pub unsafe fn note(query: *mut pg_sys::QueryDesc, tenant: TenantMark) {
+pub unsafe fn note(query: *mut pg_sys::QueryDesc, mark: Mark) {
     // SAFETY: by the caller's promise; the allocation lives in the context it is registered with.
     unsafe {
         if (*query).estate.is_null() {
@@ -36,29 +38,34 @@ pub unsafe fn note(query: *mut pg_sys::QueryDesc, tenant: TenantMark) {
         started.write(Started {
             callback: pg_sys::MemoryContextCallback {
                 func: Some(freed),
-                arg: core::ptr::null_mut(),
+                arg: started.cast(),
                 next: core::ptr::null_mut(),
             },
-            tenant,
+            mark,
         });
         pg_sys::MemoryContextRegisterResetCallback(memory, &raw mut (*started).callback);
     }
 }
 
-/// Refuses to go on with a query whose tenant is no longer the current one.
+/// Refuses to go on with a query whose context is no longer the current one.
 ///
 /// # Safety
 /// `query` is a valid query.
 pub unsafe fn check(query: *mut pg_sys::QueryDesc) {
-    // SAFETY: by the caller's promise.
+    // SAFETY: by the caller's promise; the mark lives as long as the query.
     unsafe {
-        let Some(tenant) = started(query) else {
+        let Some(started) = started(query) else {
             return;
         };
-        if resolve::known_tenant() == Some(tenant) || !protected::is_touched((*query).plannedstmt) {
+        let mark = &(*started).mark;
+        if mark.is_known() {
             return;
         }
-        compare(tenant).or_raise();
+        let same = protected::needs((*query).plannedstmt, protected::binds).same;
+        if same == Same::Nothing {
+            return;
+        }
+        compare(mark, same).or_raise();
         if (*(*query).plannedstmt).parallelModeNeeded {
             // The leader must see what its workers will: the statement's snapshot.
             hot::forget();
@@ -66,8 +73,8 @@ pub unsafe fn check(query: *mut pg_sys::QueryDesc) {
     }
 }
 
-fn compare(tenant: TenantMark) -> Result<()> {
-    if resolve::tenant_mark()? == tenant {
+fn compare(mark: &Mark, same: Same) -> Result<()> {
+    if mark.is_current(same == Same::Identity)? {
         return Ok(());
     }
     Err(Error::new(
@@ -75,12 +82,14 @@ fn compare(tenant: TenantMark) -> Result<()> {
         "the tenant context changed since the query was started",
     )
     .detail("The query reads or writes a protected table.")
-    .hint("Fetch all rows or close the cursor before the tenant changes, or set the context back to go on."))
+    .hint(
+        "Fetch all rows or close the cursor before the context changes, or set it back to go on.",
+    ))
 }
 
 /// # Safety
 /// `query` is a valid query.
-unsafe fn started(query: *mut pg_sys::QueryDesc) -> Option<TenantMark> {
+unsafe fn started(query: *mut pg_sys::QueryDesc) -> Option<*const Started> {
     // SAFETY: callbacks with our function are the first member of a `Started`.
     unsafe {
         if (*query).estate.is_null() {
@@ -91,7 +100,7 @@ unsafe fn started(query: *mut pg_sys::QueryDesc) -> Option<TenantMark> {
             if (*callback).func.is_some_and(|function| {
                 core::ptr::fn_addr_eq(function, freed as unsafe extern "C-unwind" fn(_))
             }) {
-                return Some((*callback.cast::<Started>()).tenant);
+                return Some(callback.cast::<Started>());
             }
             callback = (*callback).next;
         }
@@ -99,5 +108,9 @@ unsafe fn started(query: *mut pg_sys::QueryDesc) -> Option<TenantMark> {
     }
 }
 
-/// Called as the query's memory is freed; nothing of ours is outside of it.
-unsafe extern "C-unwind" fn freed(_argument: *mut core::ffi::c_void) {}
+/// Called as the query's memory is freed.
+unsafe extern "C-unwind" fn freed(started: *mut core::ffi::c_void) {
+    // SAFETY: the argument is the `Started` that the callback was registered with, called once; what
+    // is dropped is Rust's own memory.
+    unsafe { core::ptr::drop_in_place(&raw mut (*started.cast::<Started>()).mark) };
+}

@@ -9,11 +9,12 @@ use pgrx::is_a;
 use pgrx::prelude::*;
 
 use crate::cache::generation;
-use crate::context::resolve::TenantMark;
+use crate::context::resolve::Mark;
 use crate::context::{hot, resolve, setting};
-use crate::error::OrRaise;
+use crate::error::{OrRaise, Result};
 use crate::gucs::{self, MissingContext};
 use crate::pg_compat;
+use crate::policy::{Needs, Same};
 
 static mut PREVIOUS_PLANNER: pg_sys::planner_hook_type = None;
 static mut PREVIOUS_UTILITY: pg_sys::ProcessUtility_hook_type = None;
@@ -128,7 +129,7 @@ fn catch_up() {
 unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: i32) {
     // SAFETY: Postgres passes a valid query; the previous hook expects the same.
     unsafe {
-        let tenant = if pg_compat::in_parallel_worker() || resolve::is_resolving() {
+        let mark = if pg_compat::in_parallel_worker() || resolve::is_resolving() {
             None
         } else {
             statement_starts((*query).plannedstmt, flags)
@@ -141,20 +142,17 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
             Some(previous) => pgrx::pg_sys::ffi::pg_guard_ffi_boundary(|| previous(query, flags)),
             None => pg_sys::standard_ExecutorStart(query, flags),
         }
-        if let Some(tenant) = tenant {
-            continued::note(query, tenant);
+        if let Some(mark) = mark {
+            continued::note(query, mark);
         }
     }
 }
 
-/// Returns the tenant that the statement is started for, where that may matter.
+/// Returns the context that the statement is started for, where that may matter.
 ///
 /// # Safety
 /// `statement` is a valid planned statement.
-unsafe fn statement_starts(
-    statement: *const pg_sys::PlannedStmt,
-    flags: i32,
-) -> Option<TenantMark> {
+unsafe fn statement_starts(statement: *const pg_sys::PlannedStmt, flags: i32) -> Option<Mark> {
     generation::accept_messages();
     // SAFETY: by the caller's promise.
     let parallel = unsafe { (*statement).parallelModeNeeded };
@@ -166,26 +164,46 @@ unsafe fn statement_starts(
         resolve::start_parallel_statement().or_raise();
     }
     // SAFETY: by the caller's promise.
-    if !unsafe { protected::is_named(statement) } {
+    let perhaps = unsafe { protected::needs(statement, |_| true) };
+    if perhaps == Needs::default() {
         return None;
     }
-    if hot::has_tenant() || (!parallel && resolve::recall()) {
+    if !perhaps.user && (hot::has_tenant() || (!parallel && resolve::recall())) {
         // Whether row security binds the role is asked only where that decides: see `continued`.
-        return resolve::known_tenant();
+        return mark(perhaps);
     }
     // SAFETY: by the caller's promise.
-    if !unsafe { protected::is_touched(statement) } {
+    let needs = unsafe { protected::needs(statement, protected::binds) };
+    if needs == Needs::default() {
         return None;
     }
     if gucs::missing_context() == MissingContext::Error {
-        resolve::current_for_policy().or_raise();
+        require(needs).or_raise();
     }
-    let tenant = resolve::tenant_mark().or_raise();
+    let mark = mark(needs);
     if parallel {
         // The leader must see what its workers will: the statement's snapshot.
         hot::forget();
     }
-    Some(tenant)
+    mark
+}
+
+fn mark(needs: Needs) -> Option<Mark> {
+    (needs.same != Same::Nothing).then(|| resolve::mark(needs.same == Same::Identity).or_raise())
+}
+
+fn require(needs: Needs) -> Result<()> {
+    let resolved = resolve::current()?;
+    if needs.user {
+        resolve::require_user(&resolved)?;
+    }
+    if needs.anyone {
+        resolve::require_anyone(&resolved)?;
+    }
+    if needs.tenant {
+        resolve::current_for_policy()?;
+    }
+    Ok(())
 }
 
 pg_compat::executor_run_hook!(executor_run, continue_query, PREVIOUS_EXECUTOR_RUN);

@@ -1,4 +1,4 @@
-//! Which statements touch a table whose policies need a context.
+//! What of the context a statement needs, by the protected tables that it names.
 //!
 //! Owns the session's list of protected tables. Decides from the range table and the acting role, so
 //! that the answer does not depend on which rows a plan happens to evaluate.
@@ -10,59 +10,82 @@ use pgrx::prelude::*;
 
 use crate::cache::generation;
 use crate::catalog::{self, RelationName};
-use crate::{binding, pg_compat, registry};
+use crate::pg_compat::{self, NamedRelation};
+use crate::policy::{CommandNeeds, Needs};
+use crate::{binding, registry};
+
+/// An enforced table, and what its commands need.
+struct Protected {
+    relation: u32,
+    needs: CommandNeeds,
+}
 
 thread_local! {
-    /// Sorted.
-    static PROTECTED: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+    /// Sorted by relation.
+    static PROTECTED: RefCell<Vec<Protected>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Whether the statement names a table with enforced policies, whomever they bind: the cheap exit.
+/// What the statement needs of the context, for the tables with enforced policies that it names and
+/// that `count`.
 ///
 /// # Safety
 /// `statement` is a valid planned statement.
-pub unsafe fn is_named(statement: *const pg_sys::PlannedStmt) -> bool {
-    // SAFETY: by the caller's promise.
-    unsafe { any_named(statement, |_| true) }
-}
-
-/// Whether the statement names a table with enforced policies that bind the role it is checked for.
-///
-/// # Safety
-/// `statement` is a valid planned statement.
-pub unsafe fn is_touched(statement: *const pg_sys::PlannedStmt) -> bool {
-    // SAFETY: by the caller's promise.
-    unsafe {
-        any_named(statement, |named| {
-            pg_sys::check_enable_rls(named.relation, named.acting_role, true)
-                == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32
-        })
-    }
-}
-
-/// # Safety
-/// `statement` is a valid planned statement.
-unsafe fn any_named(
+pub unsafe fn needs(
     statement: *const pg_sys::PlannedStmt,
-    counts: impl Fn(&pg_compat::NamedRelation) -> bool,
-) -> bool {
+    count: impl Fn(&NamedRelation) -> bool,
+) -> Needs {
+    let mut sum = Needs::default();
     // SAFETY: by the caller's promise; an entry that names a relation has its permissions.
     unsafe {
         let entries = PgList::<pg_sys::RangeTblEntry>::from_pg((*statement).rtable);
         if entries.is_empty() || !any_protected() {
-            return false;
+            return sum;
         }
-        entries
-            .iter_ptr()
-            .filter(|entry| is_protected((**entry).relid))
-            .filter_map(|entry| pg_compat::named_relation(statement, entry))
-            .any(|named| counts(&named))
+        for entry in entries.iter_ptr() {
+            let Some(needs) = of_commands((*entry).relid) else {
+                continue;
+            };
+            if let Some(named) = pg_compat::named_relation(statement, entry) {
+                let needs = required(&needs, named.required);
+                if needs != Needs::default() && count(&named) {
+                    sum = sum.and(needs);
+                }
+            }
+        }
     }
+    sum
 }
 
-/// Entries that are no relations have no oid.
-fn is_protected(relation: pg_sys::Oid) -> bool {
-    PROTECTED.with_borrow(|protected| protected.binary_search(&relation.to_u32()).is_ok())
+/// Whether row security binds the role that the relation's permissions are checked for.
+pub fn binds(named: &NamedRelation) -> bool {
+    // SAFETY: catalog lookups by oid, without an error.
+    let bound = unsafe { pg_sys::check_enable_rls(named.relation, named.acting_role, true) };
+    bound == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32
+}
+
+/// What the commands on an enforced table need. Entries that are no relations have no oid.
+fn of_commands(relation: pg_sys::Oid) -> Option<CommandNeeds> {
+    PROTECTED.with_borrow(|protected| {
+        let place = protected.binary_search_by_key(&relation.to_u32(), |table| table.relation);
+        place
+            .ok()
+            .and_then(|place| protected.get(place))
+            .map(|table| table.needs)
+    })
+}
+
+/// What the commands need for which privileges are required: the same for which Postgres applies
+/// policies.
+fn required(needs: &CommandNeeds, privileges: u64) -> Needs {
+    [
+        (pg_sys::ACL_SELECT, needs.select),
+        (pg_sys::ACL_INSERT, needs.insert),
+        (pg_sys::ACL_UPDATE, needs.update),
+        (pg_sys::ACL_DELETE, needs.delete),
+    ]
+    .into_iter()
+    .filter(|(privilege, _)| privileges & u64::from(*privilege) != 0)
+    .fold(Needs::default(), |sum, (_, one)| sum.and(one))
 }
 
 fn any_protected() -> bool {
@@ -88,19 +111,23 @@ impl Drop for StaleUnlessDone {
 }
 
 /// The enforced tables of the registry; `None` where the extension is not installed.
-fn read() -> Option<Vec<u32>> {
+fn read() -> Option<Vec<Protected>> {
     let tables = binding::registry_tables()?;
     let mut found = Vec::new();
     for row in registry::protection_rows(tables.protection) {
         if row.mode == "enforce" {
+            let needs = CommandNeeds::of_row(&row.template, &row.options);
             let name = RelationName {
                 schema: row.schema,
                 name: row.name,
             };
             let relation = catalog::registered_relation(&name, row.relation, row.database);
-            found.extend(relation.map(pg_sys::Oid::to_u32));
+            found.extend(relation.map(|relation| Protected {
+                relation: relation.to_u32(),
+                needs,
+            }));
         }
     }
-    found.sort_unstable();
+    found.sort_unstable_by_key(|table| table.relation);
     Some(found)
 }

@@ -8,38 +8,82 @@ use pgrx::pg_sys;
 use super::inspect::Facts;
 use super::key_catalog::{self, Key, pairs};
 use super::key_definition::End;
+use super::predicate::Link;
 use super::render::{self, quoted};
 use super::spi;
 use crate::catalog;
 use crate::error::{Error, Kind, Result};
 use crate::registry::{ActingRole, require_administrator};
 
-/// Counts rows that nobody would see any more, before Postgres fails on the first.
-pub fn refuse_rows_without_tenant(facts: &Facts, column: &str) -> Result<()> {
+/// Counts rows that nobody would see any more, before Postgres fails on the first. `platform` is the
+/// tenant that they may be meant for, where the template shows its rows to everybody.
+pub fn refuse_rows_without_tenant(
+    facts: &Facts,
+    column: &str,
+    platform: Option<&str>,
+) -> Result<()> {
     let table = format!(
         "{}.{}",
         render::quoted(&facts.schema),
         render::quoted(&facts.name)
     );
-    let filter = format!("FROM {table} WHERE {} IS NULL", render::quoted(column));
-    let count: Option<u64> = {
-        let _role = ActingRole::new(pg_sys::Oid::from(facts.owner));
-        spi::row(
-            &format!("SELECT pg_catalog.count(*)::pg_catalog.text {filter}"),
-            &[],
-        )?
-    };
-    match count {
+    let condition = format!("{} IS NULL", render::quoted(column));
+    match count(facts, &table, &condition)? {
         None | Some(0) => Ok(()),
         Some(count) => Err(Error::new(
             Kind::NotNullViolation,
             format!("{count} rows of {table} have no tenant"),
         )
         .detail(format!("Column {} is null there.", render::quoted(column)))
+        .hint(match platform {
+            Some(tenant) => format!(
+                "Give them to the platform tenant: UPDATE {table} SET {} = '{}' WHERE {condition}.",
+                render::quoted(column),
+                tenant.replace('\'', "''")
+            ),
+            None => format!(
+                "Give them a tenant, or delete them: UPDATE {table} SET {} = '..' WHERE {condition}.",
+                render::quoted(column)
+            ),
+        })),
+    }
+}
+
+/// Counts rows of a `child` table that point at no parent.
+pub fn refuse_rows_without_parent(facts: &Facts, link: &Link) -> Result<()> {
+    let table = format!(
+        "{}.{}",
+        render::quoted(&facts.schema),
+        render::quoted(&facts.name)
+    );
+    let condition = link
+        .columns
+        .iter()
+        .map(|column| format!("{} IS NULL", render::quoted(column)))
+        .collect::<Vec<_>>()
+        .join(" OR ");
+    match count(facts, &table, &condition)? {
+        None | Some(0) => Ok(()),
+        Some(count) => Err(Error::new(
+            Kind::NotNullViolation,
+            format!("{count} rows of {table} have no parent"),
+        )
+        .detail(format!(
+            "Nobody would see them: foreign key {} is null there.",
+            render::quoted(&link.constraint)
+        ))
         .hint(format!(
-            "Give them a tenant, or delete them; SELECT * {filter} shows them."
+            "Give them a parent, or delete them; SELECT * FROM {table} WHERE {condition} shows them."
         ))),
     }
+}
+
+fn count(facts: &Facts, table: &str, condition: &str) -> Result<Option<u64>> {
+    let _role = ActingRole::new(pg_sys::Oid::from(facts.owner));
+    spi::row(
+        &format!("SELECT pg_catalog.count(*)::pg_catalog.text FROM {table} WHERE {condition}"),
+        &[],
+    )
 }
 
 /// Says how many rows cross tenants before Postgres fails on the first.

@@ -32,6 +32,13 @@ impl Words {
         !(self.notes.is_empty() && self.plain_keys.is_empty() && self.script.is_empty())
     }
 
+    /// Adds why it was done, before what else there is to know.
+    pub fn because(&mut self, why: Option<&str>) {
+        if let Some(why) = why {
+            self.notes.insert(0, why.to_owned());
+        }
+    }
+
     /// As the caller reads it: one line, then the script.
     pub fn text(&self) -> String {
         let mut text = self.state.clone();

@@ -10,15 +10,13 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use pgrx::{JsonB, name};
 
-use super::drift::drift;
+use super::drift::Registered;
 use super::model::{Mode, Options, Template};
-use super::plan::Wish;
 use super::protect::{self, Outcome, Request};
 use super::{
-    app_role, apply, inspect, mode_switch, policy_sql as printing, protect_schema as schema_wide,
+    app_role, apply, mode_switch, policy_sql as printing, protect_schema as schema_wide,
     protect_schema_by_table as by_table, store, unprotect,
 };
-use crate::binding::tenant_type;
 use crate::error::{Error, Kind, OrRaise, Result};
 
 type OutcomeRow = (Option<pg_sys::Oid>, Option<String>, Option<String>);
@@ -183,8 +181,13 @@ fn policy_sql(
             (None, Some(row)) => Options::parse(&row.options)?,
             (None, None) => Options::default(),
         };
+        let template = match (template, &row) {
+            (Some(name), _) => Template::parse(name)?,
+            (None, Some(row)) => Template::parse(&row.template)?,
+            (None, None) => Template::Tenant,
+        };
         let request = Request {
-            template: Template::parse(given(template, "template")?)?,
+            template,
             mode: Mode::parse(given(mode, "mode")?)?,
             column,
             options: Some(options),
@@ -238,6 +241,7 @@ fn set_mode_of_all(
 #[pg_extern(sql = false)]
 fn protection_drift(
     relation: Option<pg_sys::Oid>,
+    template: Option<&str>,
     tenant_column: Option<&CStr>,
     mode: Option<&str>,
     options: Option<JsonB>,
@@ -245,33 +249,27 @@ fn protection_drift(
     found: Option<JsonB>,
 ) -> Option<String> {
     let run = || -> Result<Option<String>> {
-        let (Some(relation), Some(options), Some(made), Some(found)) =
-            (relation, options, made, found)
+        let (Some(relation), Some(template), Some(options), Some(made), Some(found)) =
+            (relation, template, options, made, found)
         else {
             return Ok(None);
         };
         if mode != Some("enforce") {
             return Ok(None);
         }
-        let column = text(tenant_column, "tenant_column")?;
-        let Some(facts) = inspect::facts_without_size(relation, &column)? else {
-            return Ok(None);
-        };
+        let column =
+            tenant_column.map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let made: store::Made = serde_json::from_value(made.0).unwrap_or_default();
         let found: store::Found = serde_json::from_value(found.0).unwrap_or_default();
-        let Ok(tenant) = tenant_type() else {
-            return Ok(Some("this database is not bound".to_owned()));
-        };
-        let wish = Wish {
-            facts: &facts,
+        let registered = Registered {
+            relation,
+            template: Template::parse(template)?,
             column: &column,
-            tenant,
             options: Options::parse(&options.0).unwrap_or_default(),
-            extension_schema: "",
-            limit: 0.0,
-            follows_parent: made.by_parent,
+            made: &made,
+            found: &found,
         };
-        let differences = drift(&wish, &made, &found);
+        let differences = registered.drift()?;
         Ok((!differences.is_empty()).then(|| differences.join("; ")))
     };
     run().or_raise()

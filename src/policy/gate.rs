@@ -3,11 +3,12 @@
 //! Owns planning them and taking them back, by comparison with what is there. Must never widen what a
 //! policy of the user's own shows, nor touch one.
 
+use super::compare::Comparison;
 use super::inspect::{CatalogPolicy, Facts};
-use super::model::{Command, TenantFunctions};
+use super::model::Command;
 use super::names;
 use super::plan::{Plan, Statement, Wish};
-use super::render::{self, Policy, Target};
+use super::render::{self, Target};
 use super::store::{Found, Made};
 use crate::error::{Error, Kind, Result};
 
@@ -25,7 +26,7 @@ pub fn gate(wish: &Wish<'_>, made: &mut Made, found: &mut Found, plan: &mut Plan
         found.rls = facts.rls;
         found.forced = facts.forced;
         found.closed = facts.policies.iter().any(|policy| policy.name == closed);
-        if !facts.rls && !users.is_empty() && !wish.options.adopt_policies {
+        if !facts.rls && !users.is_empty() && !wish.rule.options.adopt_policies {
             let list: Vec<&str> = users.iter().map(|policy| policy.name.as_str()).collect();
             return Err(Error::new(
                 Kind::ObjectNotInPrerequisiteState,
@@ -39,9 +40,11 @@ pub fn gate(wish: &Wish<'_>, made: &mut Made, found: &mut Found, plan: &mut Plan
         }
     }
 
-    trigger(wish, &target, made, plan);
+    if wish.rule.template.keeps_tenant(&wish.rule.options) {
+        trigger(wish, &target, made, plan);
+    }
 
-    let wanted = render::policies(&facts.name, &covered(&users));
+    let wanted = render::policies(wish.rule, &covered(&users));
     for policy in &wanted {
         if users.iter().any(|user| user.name == policy.name) {
             return Err(Error::new(
@@ -56,33 +59,33 @@ pub fn gate(wish: &Wish<'_>, made: &mut Made, found: &mut Found, plan: &mut Plan
             .hint("Rename it with ALTER POLICY .. RENAME TO .., or drop it."));
         }
     }
-    let shown = deparsed(wish);
+    let comparison = Comparison::new(facts.oid);
+    let mut kept = Vec::new();
+    for policy in &wanted {
+        if made.policies.contains(&policy.name)
+            && let Some(there) = facts
+                .policies
+                .iter()
+                .find(|there| there.name == policy.name)
+            && comparison.is_same(there, policy)?
+        {
+            kept.push(policy.name.as_str());
+        }
+    }
     for name in &made.policies {
-        let kept = wanted.iter().any(|policy| {
-            policy.name == *name
-                && facts
-                    .policies
-                    .iter()
-                    .any(|there| there.name == *name && is_same(there, policy, &shown))
-        });
-        if !kept && facts.policies.iter().any(|there| there.name == *name) {
+        if !kept.contains(&name.as_str()) && facts.policies.iter().any(|there| there.name == *name)
+        {
             plan.now.push(Statement::owner(
                 facts.oid,
                 render::drop_policy(&target, name),
             ));
         }
     }
-    let call = wish.tenant.required_call();
     for policy in &wanted {
-        let kept = made.policies.contains(&policy.name)
-            && facts
-                .policies
-                .iter()
-                .any(|there| there.name == policy.name && is_same(there, policy, &shown));
-        if !kept {
+        if !kept.contains(&policy.name.as_str()) {
             plan.now.push(Statement::owner(
                 facts.oid,
-                render::create_policy(&target, policy, call),
+                render::create_policy(&target, policy),
             ));
         }
     }
@@ -101,7 +104,7 @@ pub fn gate(wish: &Wish<'_>, made: &mut Made, found: &mut Found, plan: &mut Plan
             render::row_security(&target, true),
         ));
     }
-    let forced = wish.options.force || found.forced;
+    let forced = wish.rule.options.force || found.forced;
     if facts.forced != forced {
         plan.now.push(Statement::owner(
             facts.oid,
@@ -233,43 +236,9 @@ fn notes_on_access(wish: &Wish<'_>, users: &[&CatalogPolicy], entering: bool, pl
             render::quoted(&names::access(&wish.facts.name, Command::All)),
         ));
     }
-    if wish.options.force && wish.facts.subscribed {
+    if wish.rule.options.force && wish.facts.subscribed {
         plan.notes.push(
             "a logical subscription writes into this table: with row security forced it stops where its owner is not exempt (option force: false)".to_owned(),
         );
     }
-}
-
-pub fn deparsed(wish: &Wish<'_>) -> String {
-    wish.facts
-        .column
-        .as_ref()
-        .map_or_else(String::new, |column| {
-            render::deparsed_predicate(
-                &column.quoted,
-                &strip_modifier(&column.declared_type),
-                wish.tenant.compared_type(),
-                wish.tenant.required_call(),
-            )
-        })
-}
-
-/// `character varying(20)` is shown as `character varying` where it is cast from.
-fn strip_modifier(declared: &str) -> String {
-    declared
-        .split('(')
-        .next()
-        .unwrap_or_default()
-        .trim_end()
-        .to_owned()
-}
-
-/// Whether the catalog's policy is the one that we want.
-pub fn is_same(there: &CatalogPolicy, wanted: &Policy, predicate: &str) -> bool {
-    let expected = |present: bool| present.then_some(predicate);
-    there.permissive == wanted.permissive
-        && there.public
-        && there.command == wanted.command.catalog_letter()
-        && there.using.as_deref() == expected(wanted.command.has_using())
-        && there.check.as_deref() == expected(wanted.command.has_check())
 }

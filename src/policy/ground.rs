@@ -25,7 +25,7 @@ pub fn ground(wish: &Wish<'_>, made: &mut Made, found: &mut Found, plan: &mut Pl
         }
     }
 
-    if wish.options.set_default && !wish.follows_parent {
+    if wish.rule.options.set_default && !wish.follows_parent {
         let stands = made.default.is_some() && made.default == column.default;
         if !stands {
             found.default = column.default.clone();
@@ -37,7 +37,7 @@ pub fn ground(wish: &Wish<'_>, made: &mut Made, found: &mut Found, plan: &mut Pl
             // Read back once it is set, as the server shows it.
             made.default = Some(expression);
         }
-    } else if !wish.options.set_default {
+    } else if !wish.rule.options.set_default {
         restore_default(facts, &target, made, found, plan);
     }
 

@@ -74,8 +74,6 @@ pub struct Leaf {
 pub struct Column {
     /// `attnum`.
     pub number: i16,
-    /// As Postgres quotes it.
-    pub quoted: String,
     /// `format_type` of the declared type.
     pub declared_type: String,
     /// `format_type` under domains, without a modifier.
@@ -150,7 +148,7 @@ SELECT pg_catalog.jsonb_build_object(
     WHERE m.oid = f.member)), 0)
     FROM family f) ELSE 0 END,
   'column', (SELECT pg_catalog.jsonb_build_object(
-      'number', a.attnum, 'quoted', pg_catalog.quote_ident(a.attname),
+      'number', a.attnum,
       'declared_type', pg_catalog.format_type(a.atttypid, a.atttypmod),
       'base_type', pg_catalog.format_type((
         WITH RECURSIVE under AS (
@@ -235,10 +233,13 @@ pub struct Listed {
     pub oid: u32,
     /// `relkind`.
     pub kind: String,
-    /// Whether a parent of it is in the same schema and has the column, and so brings it along.
+    /// Whether a parent of it is in the same schema and brings it along, as that of a partition does,
+    /// and that of another child if it has the column.
     pub follows_parent: bool,
     /// Whether the tenant column is there.
     pub has_column: bool,
+    /// Whether it is there and may be null.
+    pub nullable: bool,
 }
 
 /// The tables of a schema.
@@ -247,8 +248,10 @@ pub fn tables_of(schema: &str, column: &str) -> Result<Vec<Listed>> {
         "SELECT pg_catalog.jsonb_build_object('oid', c.oid::pg_catalog.int8, 'kind', c.relkind,
            'follows_parent', EXISTS (SELECT FROM pg_catalog.pg_inherits i
               JOIN pg_catalog.pg_class p ON p.oid = i.inhparent AND p.relnamespace = c.relnamespace
-              JOIN pg_catalog.pg_attribute a ON a.attrelid = p.oid AND a.attname = $2 AND NOT a.attisdropped
-              WHERE i.inhrelid = c.oid),
+              LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = p.oid AND a.attname = $2 AND NOT a.attisdropped
+              WHERE i.inhrelid = c.oid AND (c.relispartition OR a.attnum IS NOT NULL)),
+           'nullable', EXISTS (SELECT FROM pg_catalog.pg_attribute a
+              WHERE a.attrelid = c.oid AND a.attname = $2 AND a.attnum > 0 AND NOT a.attisdropped AND NOT a.attnotnull),
            'has_column', EXISTS (SELECT FROM pg_catalog.pg_attribute a
               WHERE a.attrelid = c.oid AND a.attname = $2 AND a.attnum > 0 AND NOT a.attisdropped))::pg_catalog.text
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

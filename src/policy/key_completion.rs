@@ -38,7 +38,7 @@ pub fn ends(relations: &[u32], members: &[Member]) -> Result<(BTreeMap<u32, End>
             continue;
         }
         let oid = pg_sys::Oid::from(oid);
-        if let Some(row) = store::of(oid)? {
+        if let Some(row) = store::of(oid)?.filter(|row| !row.tenant_column.is_empty()) {
             // A row of which the option does not parse was written by a later version: report only.
             let options = Options::parse(&row.options).unwrap_or_default();
             others.push((oid, row, options));
@@ -48,15 +48,15 @@ pub fn ends(relations: &[u32], members: &[Member]) -> Result<(BTreeMap<u32, End>
     // protecting them.
     let makes_keys = members
         .iter()
-        .map(|member| member.options)
-        .chain(others.iter().map(|(_, _, options)| *options))
+        .map(|member| &member.rule.options)
+        .chain(others.iter().map(|(_, _, options)| options))
         .any(|options| options.foreign_keys != ForeignKeys::Report);
     let mut ends = BTreeMap::new();
     let mut known = BTreeMap::new();
     for (oid, row, options) in others {
         let (column, enforced) = (row.column_today(oid), row.mode == "enforce");
         let end = if makes_keys {
-            inspect::facts(oid, &column)?.map(|facts| end(&facts, &column, options, enforced))
+            inspect::facts(oid, &column)?.map(|facts| end(&facts, &column, &options, enforced))
         } else {
             catalog::relation_name(oid).map(|name| End {
                 oid: oid.to_u32(),
@@ -74,14 +74,17 @@ pub fn ends(relations: &[u32], members: &[Member]) -> Result<(BTreeMap<u32, End>
             known.insert(oid.to_u32(), row.made.foreign_keys);
         }
     }
-    for member in members {
+    for member in members
+        .iter()
+        .filter(|member| !member.row.tenant_column.is_empty())
+    {
         let enforced = member.row.mode == "enforce";
         ends.insert(
             member.facts.oid,
             end(
                 &member.facts,
                 &member.row.tenant_column,
-                member.options,
+                &member.rule.options,
                 enforced,
             ),
         );
@@ -90,7 +93,7 @@ pub fn ends(relations: &[u32], members: &[Member]) -> Result<(BTreeMap<u32, End>
     Ok((ends, known))
 }
 
-fn end(facts: &Facts, column: &str, options: Options, enforced: bool) -> End {
+fn end(facts: &Facts, column: &str, options: &Options, enforced: bool) -> End {
     End {
         oid: facts.oid,
         schema: facts.schema.clone(),

@@ -8,9 +8,11 @@ use super::apply;
 use super::inspect::{self, Facts};
 use super::model::{Mode, Options};
 use super::plan::{Plan, Wish};
+use super::predicate::Rule;
 use super::protect::Request;
 use super::protectable::check_protectable;
 use super::render;
+use super::rule;
 use super::store::{self, Row};
 use super::unprotect;
 use crate::binding::TenantType;
@@ -23,7 +25,7 @@ pub struct Member {
     pub facts: Facts,
     pub previous: Option<Row>,
     pub row: Row,
-    pub options: Options,
+    pub rule: Rule,
     pub follows_parent: bool,
     pub plan: Plan,
 }
@@ -53,13 +55,20 @@ pub fn gather(
         )
         .hint("Set the mode of the parent, or detach the table from it first."));
     }
-    let mut root = member(first, request, root_follows, None, writes)?;
+    let mut root = member(first, request, tenant, root_follows, None, writes)?;
     // A partition that was detached stands for itself.
     root.row.made.by_parent &= has_parent;
     let mut members = vec![root];
     for below in descendants {
         let facts = examine(pg_sys::Oid::from(below), request, tenant, writes)?;
-        members.push(member(facts, request, true, Some(relation), writes)?);
+        members.push(member(
+            facts,
+            request,
+            tenant,
+            true,
+            Some(relation),
+            writes,
+        )?);
     }
     Ok(members)
 }
@@ -99,6 +108,7 @@ fn is_reserved(schema: &str) -> bool {
 fn member(
     facts: Facts,
     request: &Request,
+    tenant: TenantType,
     follows_parent: bool,
     brought_by: Option<pg_sys::Oid>,
     writes: bool,
@@ -118,8 +128,8 @@ fn member(
             facts = fresh;
         }
     }
-    let options = match (request.options, &previous) {
-        (Some(options), _) => options,
+    let options = match (&request.options, &previous) {
+        (Some(options), _) => options.clone(),
         (None, Some(row)) => Options::parse(&row.options)?,
         (None, None) => Options::default(),
     };
@@ -132,6 +142,15 @@ fn member(
     if previous.is_none() {
         made.by_parent = brought_by.is_some();
     }
+    let rule = rule::of(
+        pg_sys::Oid::from(facts.oid),
+        request.template,
+        &options,
+        &request.column,
+        tenant,
+        made.link.as_deref(),
+    )?;
+    made.link = rule.link.as_ref().map(|link| link.constraint.clone());
     found.column_number = facts.column.as_ref().map_or(0, |column| column.number);
     let row = Row {
         schema_name: facts.schema.clone(),
@@ -153,7 +172,7 @@ fn member(
         facts,
         previous,
         row,
-        options,
+        rule,
         follows_parent,
         plan,
     })
@@ -183,7 +202,7 @@ pub fn wish<'a>(
         facts: &member.facts,
         column: &request.column,
         tenant,
-        options: member.options,
+        rule: &member.rule,
         extension_schema: schema,
         limit,
         follows_parent: member.follows_parent,

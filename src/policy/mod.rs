@@ -3,13 +3,15 @@
 //! | question | file |
 //! |---|---|
 //! | what SQL calls | `entry` |
+//! | what a template lets whom see and write | `predicate`, `needs`; what it takes of the catalog: `rule`, `link` |
+//! | which template fits a table | `choose` |
 //! | the order of things | `protect`, `protect_schema`, `protect_schema_by_table`, `unprotect`, `mode_switch`, `policy_sql` |
 //! | which tables a call is about, rights, the first lock | `members`, `protectable` |
 //! | what is planned | `ground` (NOT NULL, default, index), `gate` (policies, row security, trigger) |
 //! | foreign keys | `key_catalog`, `key_definition`, `key_plan`, `key_completion` |
 //! | rows that are refused | `bad_rows`, `immutable` |
-//! | how it is said | `describe`, `drift` |
-//! | the statements and names, pure | `model`, `names`, `render`, `plan` |
+//! | how it is said, and compared | `describe`, `drift`, `compare` |
+//! | the statements and names, pure | `model`, `options`, `names`, `render`, `plan` |
 //! | the catalog, the registry, running | `inspect`, `store`, `spi`, `apply`, `subtransaction` |
 //! | tables made later | `auto_register` (which schemas), `auto_switch`, `auto_event` (when), `auto_apply` (what) |
 //! | the rest | `app_role`, `drop_guard` |
@@ -21,6 +23,8 @@ mod auto_event;
 mod auto_register;
 mod auto_switch;
 mod bad_rows;
+mod choose;
+mod compare;
 mod describe;
 mod drift;
 mod drop_guard;
@@ -33,20 +37,26 @@ mod key_catalog;
 mod key_completion;
 mod key_definition;
 mod key_plan;
+mod link;
 mod members;
 mod mode_switch;
 mod model;
 mod names;
+mod needs;
+mod options;
 mod plan;
 mod policy_sql;
+mod predicate;
 mod protect;
 mod protect_schema;
 mod protect_schema_by_table;
 mod protectable;
 mod render;
+mod rule;
 mod spi;
 mod store;
 mod subtransaction;
 mod unprotect;
 
 pub use auto_switch::mend as mend_auto_protect;
+pub use needs::{CommandNeeds, Needs, Same};

@@ -1,10 +1,9 @@
-//! The words of the policy contract: templates, modes, commands and options.
+//! The words of the policy contract: templates, modes and commands.
 //!
-//! Pure: owns parsing and naming of what a caller may ask for. Must never touch the catalog.
+//! Pure: owns parsing and naming of what a caller may ask for; options are in `options`. Must never touch the catalog.
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
-
+use super::options::Readers;
+pub use super::options::{ForeignKeys, Options};
 use crate::binding::TenantType;
 use crate::error::{Error, Kind, Result};
 
@@ -13,43 +12,81 @@ use crate::error::{Error, Kind, Result};
 pub enum Template {
     /// A tenant sees and writes its own rows.
     Tenant,
+    /// The same, and everybody reads the rows of the platform tenant.
+    SharedRead,
+    /// A tenant sees its own rows, and its admins write them.
+    TenantReadAdminWrite,
+    /// The table of tenants itself: a tenant sees its own row.
+    OwnTenant,
+    /// A user sees and writes his own row.
+    SelfRow,
+    /// A user sees the rows of all his tenants and writes those of the current one.
+    MemberRead,
+    /// Everybody reads, admins write; no tenant column.
+    GlobalReadAdminWrite,
+    /// The rows whose parent, by a foreign key, is the tenant's; no tenant column.
+    Child,
 }
 
-/// Templates of the contract that later work builds.
-const PLANNED_TEMPLATES: [&str; 7] = [
-    "shared_read",
-    "tenant_read_admin_write",
-    "own_tenant",
-    "self",
-    "member_read",
-    "global_read_admin_write",
-    "child",
-];
-
 impl Template {
+    /// All of them, in the order of the contract.
+    pub const ALL: [Self; 8] = [
+        Self::Tenant,
+        Self::SharedRead,
+        Self::TenantReadAdminWrite,
+        Self::OwnTenant,
+        Self::SelfRow,
+        Self::MemberRead,
+        Self::GlobalReadAdminWrite,
+        Self::Child,
+    ];
+
     /// The template of that name.
     pub fn parse(name: &str) -> Result<Self> {
-        if name == "tenant" {
-            return Ok(Self::Tenant);
+        Self::ALL
+            .into_iter()
+            .find(|template| template.name() == name)
+            .ok_or_else(|| {
+                Error::new(
+                    Kind::InvalidParameterValue,
+                    format!("unknown template \"{name}\""),
+                )
+                .hint(format!(
+                    "Use one of: {}.",
+                    Self::ALL.map(Self::name).join(", ")
+                ))
+            })
+    }
+
+    /// Whether the table has a tenant column, which is then NOT NULL and indexed.
+    pub fn has_tenant_column(self, options: &Options) -> bool {
+        match self {
+            Self::Tenant
+            | Self::SharedRead
+            | Self::TenantReadAdminWrite
+            | Self::OwnTenant
+            | Self::MemberRead => true,
+            Self::SelfRow => options.readers != Readers::None,
+            Self::GlobalReadAdminWrite | Self::Child => false,
         }
-        if PLANNED_TEMPLATES.contains(&name) {
-            return Err(Error::new(
-                Kind::FeatureNotSupported,
-                format!("template \"{name}\" is not built yet"),
-            )
-            .hint("Use template 'tenant', or leave the table out until it is."));
-        }
-        Err(Error::new(
-            Kind::InvalidParameterValue,
-            format!("unknown template \"{name}\""),
-        )
-        .hint("Use template 'tenant'."))
+    }
+
+    /// Whether a row must stay with its tenant; the id of a tenant is not the tenant of a row.
+    pub fn keeps_tenant(self, options: &Options) -> bool {
+        self.has_tenant_column(options) && self != Self::OwnTenant
     }
 
     /// Its name in SQL.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Tenant => "tenant",
+            Self::SharedRead => "shared_read",
+            Self::TenantReadAdminWrite => "tenant_read_admin_write",
+            Self::OwnTenant => "own_tenant",
+            Self::SelfRow => "self",
+            Self::MemberRead => "member_read",
+            Self::GlobalReadAdminWrite => "global_read_admin_write",
+            Self::Child => "child",
         }
     }
 }
@@ -154,122 +191,14 @@ impl Command {
     }
 }
 
-/// What to do about foreign keys between protected tables that do not carry the tenant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ForeignKeys {
-    /// List them.
-    Report,
-    /// Add a key that carries the tenant next to each.
-    Add,
-    /// Put such a key in the place of each.
-    Replace,
-}
-
-/// The `options` of a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Options {
-    /// FORCE ROW LEVEL SECURITY.
-    pub force: bool,
-    /// Accept that policies of the user's own wake when row security is enabled.
-    pub adopt_policies: bool,
-    /// DEFAULT of the tenant column.
-    pub set_default: bool,
-    /// Keys that carry the tenant.
-    pub foreign_keys: ForeignKeys,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            force: true,
-            adopt_policies: false,
-            set_default: false,
-            foreign_keys: ForeignKeys::Report,
-        }
-    }
-}
-
-impl Options {
-    const KNOWN: &'static str = "adopt_policies, force, foreign_keys, set_default";
-
-    /// Reads the JSON object that a caller gave.
-    pub fn parse(value: &Value) -> Result<Self> {
-        let Value::Object(members) = value else {
-            return Err(
-                Error::new(Kind::InvalidParameterValue, "options must be a JSON object")
-                    .hint(format!("Give an object with any of: {}.", Self::KNOWN)),
-            );
-        };
-        let mut options = Self::default();
-        for (key, value) in members {
-            match key.as_str() {
-                "force" => options.force = boolean(key, value)?,
-                "adopt_policies" => options.adopt_policies = boolean(key, value)?,
-                "set_default" => options.set_default = boolean(key, value)?,
-                "foreign_keys" => {
-                    options.foreign_keys = serde_json::from_value(value.clone()).map_err(|_| {
-                        Error::new(
-                            Kind::InvalidParameterValue,
-                            "option \"foreign_keys\" has an unknown value",
-                        )
-                        .hint("Use \"report\", \"add\" or \"replace\".")
-                    })?;
-                }
-                unknown => {
-                    return Err(Error::new(
-                        Kind::InvalidParameterValue,
-                        format!("unknown option \"{unknown}\""),
-                    )
-                    .hint(format!("Use any of: {}.", Self::KNOWN)));
-                }
-            }
-        }
-        Ok(options)
-    }
-
-    /// The object that is stored: only what differs from the defaults, so that two ways of saying
-    /// the same compare equal.
-    pub fn to_json(self) -> Value {
-        let defaults = Self::default();
-        let mut members = Map::new();
-        if self.force != defaults.force {
-            members.insert("force".into(), self.force.into());
-        }
-        if self.adopt_policies != defaults.adopt_policies {
-            members.insert("adopt_policies".into(), self.adopt_policies.into());
-        }
-        if self.set_default != defaults.set_default {
-            members.insert("set_default".into(), self.set_default.into());
-        }
-        if self.foreign_keys != defaults.foreign_keys {
-            let name = if self.foreign_keys == ForeignKeys::Add {
-                "add"
-            } else {
-                "replace"
-            };
-            members.insert("foreign_keys".into(), name.into());
-        }
-        Value::Object(members)
-    }
-}
-
-fn boolean(key: &str, value: &Value) -> Result<bool> {
-    value.as_bool().ok_or_else(|| {
-        Error::new(
-            Kind::InvalidParameterValue,
-            format!("option \"{key}\" must be true or false"),
-        )
-        .hint("Give a JSON boolean, without quotes.")
-    })
-}
-
 /// What the policies of a tenant type call and which column types they compare with an index.
 pub trait TenantFunctions {
     /// The twin of the context function that raises where there is no context.
     fn required_call(self) -> &'static str;
-    /// The type that the twin returns, as a cast in a deparsed expression shows it.
-    fn compared_type(self) -> &'static str;
+    /// The same of the platform tenant.
+    fn platform_call(self) -> &'static str;
+    /// All tenants of the user, in an array of the type that `required_call` returns.
+    fn memberships_call(self) -> &'static str;
     /// The types of a tenant column, as `format_type` shows them.
     fn column_types(self) -> &'static [&'static str];
     /// The column's DEFAULT, the context function qualified with the extension's schema.
@@ -286,11 +215,19 @@ impl TenantFunctions for TenantType {
         }
     }
 
-    fn compared_type(self) -> &'static str {
+    fn platform_call(self) -> &'static str {
         match self {
-            Self::Uuid => "uuid",
-            Self::Text => "text",
-            Self::Bigint | Self::Integer => "bigint",
+            Self::Uuid => "tenancy.platform_tenant_id_required()",
+            Self::Text => "tenancy.platform_tenant_id_text_required()",
+            Self::Bigint | Self::Integer => "tenancy.platform_tenant_id_bigint_required()",
+        }
+    }
+
+    fn memberships_call(self) -> &'static str {
+        match self {
+            Self::Uuid => "tenancy.user_tenant_ids_required()",
+            Self::Text => "tenancy.user_tenant_ids_text_required()",
+            Self::Bigint | Self::Integer => "tenancy.user_tenant_ids_bigint_required()",
         }
     }
 
@@ -316,39 +253,9 @@ impl TenantFunctions for TenantType {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
-    fn options_read_and_written_are_the_same() {
-        let value = json!({"force": false, "foreign_keys": "replace"});
-        let options = Options::parse(&value).unwrap();
-        assert!(!options.force && options.foreign_keys == ForeignKeys::Replace);
-        assert_eq!(options.to_json(), value);
-        assert_eq!(
-            Options::parse(&json!({"force": true})).unwrap().to_json(),
-            json!({})
-        );
-    }
-
-    #[test]
-    fn options_that_are_not_known_are_refused() {
-        for bad in [
-            json!({"forced": true}),
-            json!({"force": "true"}),
-            json!({"foreign_keys": "drop"}),
-            json!([]),
-            json!(null),
-        ] {
-            assert_eq!(
-                Options::parse(&bad).unwrap_err().kind(),
-                Kind::InvalidParameterValue,
-                "{bad}"
-            );
-        }
-    }
-
-    #[test]
-    fn modes_and_templates_of_later_work_are_told_from_nonsense() {
+    fn modes_and_templates_are_told_from_nonsense() {
         assert_eq!(
             Mode::parse("shadow").unwrap_err().kind(),
             Kind::FeatureNotSupported
@@ -357,13 +264,14 @@ mod tests {
             Mode::parse("ENFORCE").unwrap_err().kind(),
             Kind::InvalidParameterValue
         );
-        assert_eq!(
-            Template::parse("child").unwrap_err().kind(),
-            Kind::FeatureNotSupported
-        );
-        assert_eq!(
-            Template::parse("").unwrap_err().kind(),
-            Kind::InvalidParameterValue
-        );
+        for template in Template::ALL {
+            assert_eq!(Template::parse(template.name()), Ok(template));
+        }
+        for nonsense in ["", "Tenant", "user"] {
+            assert_eq!(
+                Template::parse(nonsense).unwrap_err().kind(),
+                Kind::InvalidParameterValue
+            );
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! plan and `policy_sql` prints it.
 
 use super::inspect::Facts;
-use super::model::Options;
+use super::predicate::Rule;
 use super::render::Target;
 use crate::binding::TenantType;
 
@@ -65,8 +65,8 @@ pub struct Wish<'a> {
     pub column: &'a str,
     /// The tenant's type.
     pub tenant: TenantType,
-    /// The options.
-    pub options: Options,
+    /// What its predicates depend on, template and options with it.
+    pub rule: &'a Rule,
     /// The extension's schema, quoted.
     pub extension_schema: &'a str,
     /// Rows up to which DDL runs in place.

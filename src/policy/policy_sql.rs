@@ -24,6 +24,7 @@ pub fn policy_sql(relation: pg_sys::Oid, request: &Request) -> Result<String> {
     let tenant = tenant_type()?;
     let schema = inspect::extension_schema()?;
     let limit = gucs::inline_ddl_rows() as f64;
+    let request = &request.settled(relation)?;
     let mut members = gather(relation, request, tenant, false)?;
     for member in &mut members {
         member.facts = member
@@ -36,6 +37,7 @@ pub fn policy_sql(relation: pg_sys::Oid, request: &Request) -> Result<String> {
             partition_indexes,
             by_parent,
             foreign_keys,
+            link,
             ..
         } = std::mem::take(&mut member.row.made);
         member.row.made = Made {
@@ -43,6 +45,7 @@ pub fn policy_sql(relation: pg_sys::Oid, request: &Request) -> Result<String> {
             partition_indexes,
             by_parent,
             foreign_keys,
+            link,
             ..Made::default()
         };
         member.row.found = Found::default();

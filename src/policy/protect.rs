@@ -6,7 +6,7 @@
 use pgrx::pg_sys;
 
 use super::apply;
-use super::bad_rows::refuse_rows_without_tenant;
+use super::bad_rows::{refuse_rows_without_parent, refuse_rows_without_tenant};
 use super::describe::{Words, describe};
 use super::gate;
 use super::ground;
@@ -15,8 +15,9 @@ use super::key_completion::{complete_keys, report_keys};
 use super::members::{Member, gather, wish};
 use super::model::{Mode, Options, Template};
 use super::plan::Plan;
+use super::rule;
 use super::store;
-use crate::binding::{TenantType, tenant_type};
+use crate::binding::{self, TenantType, tenant_type};
 use crate::error::Result;
 use crate::gucs;
 
@@ -31,6 +32,26 @@ pub struct Request {
     pub mode: Mode,
     /// The options; `None` keeps those of a table that is registered.
     pub options: Option<Options>,
+}
+
+impl Request {
+    /// The same without a tenant column where the template of `relation` has none.
+    pub fn settled(&self, relation: pg_sys::Oid) -> Result<Self> {
+        let registered = match &self.options {
+            Some(_) => None,
+            None => store::of(relation)?,
+        };
+        let options = match (&self.options, registered) {
+            (Some(options), _) => options.clone(),
+            (None, Some(row)) => Options::parse(&row.options)?,
+            (None, None) => Options::default(),
+        };
+        let mut settled = self.clone();
+        if !self.template.has_tenant_column(&options) {
+            settled.column.clear();
+        }
+        Ok(settled)
+    }
 }
 
 /// What became of one table.
@@ -50,6 +71,7 @@ pub struct Outcome {
 pub fn protect(relation: pg_sys::Oid, request: &Request) -> Result<Vec<Outcome>> {
     apply::see_own_changes();
     let tenant = tenant_type()?;
+    let request = &request.settled(relation)?;
     let mut members = gather(relation, request, tenant, true)?;
     let before_keys = request.mode == Mode::Enforce;
     let schema = inspect::extension_schema()?;
@@ -117,8 +139,17 @@ pub fn plan_ground(
         .as_ref()
         .is_some_and(|column| !column.not_null);
     let is_large = member.facts.estimated_rows > limit;
-    if member.plan.checks_data && nullable && !is_large && !member.follows_parent {
-        refuse_rows_without_tenant(&member.facts, &request.column)?;
+    if member.plan.checks_data && !is_large && !member.follows_parent {
+        if nullable {
+            let platform = match request.template {
+                Template::SharedRead => binding::required()?.platform_tenant.clone(),
+                _ => None,
+            };
+            refuse_rows_without_tenant(&member.facts, &request.column, platform.as_deref())?;
+        }
+        if let Some(link) = &member.rule.link {
+            refuse_rows_without_parent(&member.facts, link)?;
+        }
     }
     let (mut made, mut found, mut plan) = (
         member.row.made.clone(),
@@ -165,6 +196,10 @@ pub fn plan_gate(
         &mut found,
         &mut plan,
     )?;
+    if !member.follows_parent {
+        let relation = pg_sys::Oid::from(member.facts.oid);
+        plan.notes.extend(rule::advice(relation, &member.rule)?);
+    }
     member.row.made = made;
     member.row.found = found;
     member.plan = plan;

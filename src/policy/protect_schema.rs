@@ -1,6 +1,6 @@
 //! Protecting all tables of a schema.
 //!
-//! Owns which tables are left out and why, and what becomes of the call when one cannot be protected.
+//! Owns the order of tables, and what becomes of the call when one cannot be protected.
 //! Must never protect in another way than one by one, nor leave a table out without a row.
 
 use std::collections::HashSet;
@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use pgrx::pg_sys;
 
 use super::apply;
+use super::choose::{Choice, Queue};
 use super::describe::Words;
 use super::inspect::{self, Listed};
 use super::key_completion::ends;
@@ -39,15 +40,20 @@ pub fn protect_schema(
     let mut outcomes: Vec<Outcome> = Vec::new();
     let mut done: HashSet<pg_sys::Oid> = HashSet::new();
     let mut failures = Failures::default();
-    for (number, table) in listed.iter().enumerate() {
+    let mut queue = Queue::new(&listed, request, exclude);
+    let mut number = 0;
+    while let Some((table, choice)) = queue.next()? {
         let relation = pg_sys::Oid::from(table.oid);
-        if done.contains(&relation) || table.follows_parent {
+        if done.contains(&relation) {
             continue;
         }
-        if let Some(why) = left_out(table, request, exclude) {
-            outcomes.push(not_protected(relation, &why));
-            continue;
-        }
+        let (request, why) = match choice {
+            Choice::Protect(request, why) => (request, why),
+            Choice::Leave(why) => {
+                outcomes.push(not_protected(relation, &why));
+                continue;
+            }
+        };
         if let Some(full) = failures.out_of_memory() {
             outcomes.push(not_protected(
                 relation,
@@ -59,8 +65,11 @@ pub fn protect_schema(
             failures.untried += 1;
             continue;
         }
-        match attempt_repeatedly(|| protect(relation, request)) {
+        match attempt_repeatedly(|| protect(relation, &request)) {
             Ok(mut members) => {
+                for member in &mut members {
+                    member.result.because(why.as_deref());
+                }
                 done.extend(members.iter().map(|outcome| outcome.relation));
                 outcomes.append(&mut members);
             }
@@ -70,7 +79,8 @@ pub fn protect_schema(
                 failures.all.push((relation, failure));
             }
         }
-        progress(number + 1, listed.len());
+        number += 1;
+        progress(number, listed.len());
     }
     for table in listed.iter().filter(|table| table.follows_parent) {
         let relation = pg_sys::Oid::from(table.oid);
@@ -105,17 +115,6 @@ pub fn tables(schema: &str, request: &Request) -> Result<Vec<Listed>> {
         }
     }
     refused.map_or(Ok(listed), Err)
-}
-
-/// Why a table is not even tried; `None` where it is.
-pub fn left_out(table: &Listed, request: &Request, exclude: &[pg_sys::Oid]) -> Option<String> {
-    if exclude.contains(&pg_sys::Oid::from(table.oid)) {
-        return Some("excluded".to_owned());
-    }
-    if table.kind == "f" {
-        return Some("it is a foreign table".to_owned());
-    }
-    (!table.has_column).then(|| format!("no column {}", render::quoted(&request.column)))
 }
 
 /// Says what to do where a transaction has taken more locks than the server has room for.
@@ -201,6 +200,7 @@ impl Failures {
 fn refresh_key_reports(outcomes: &mut [Outcome], request: &Request) -> Result<()> {
     if request
         .options
+        .as_ref()
         .is_some_and(|options| options.foreign_keys != ForeignKeys::Report)
     {
         return Ok(());

@@ -9,7 +9,7 @@ use pgrx::pg_sys;
 
 use super::apply;
 use super::protect::{Request, protect};
-use super::protect_schema::{left_out, progress, tables, with_advice};
+use super::protect_schema::{progress, tables, with_advice};
 use super::subtransaction::attempt_repeatedly;
 use crate::catalog;
 use crate::error::{Error, Kind, Result};
@@ -25,21 +25,27 @@ pub fn run(
     let listed = tables(schema, request)?;
     let transactions = Transactions::begin()?;
     let (mut done, mut failed) = (HashSet::new(), 0);
-    for (number, table) in listed.iter().enumerate() {
+    let mut queue = Queue::new(&listed, request, exclude);
+    let mut number = 0;
+    while let Some((table, choice)) = transactions.each(|| queue.next())? {
         let relation = pg_sys::Oid::from(table.oid);
-        if table.follows_parent {
+        if done.contains(&relation) {
             continue;
         }
         let name = catalog::relation_name(relation)
             .map(|name| name.to_string())
             .unwrap_or_default();
-        if let Some(why) = left_out(table, request, exclude) {
-            apply::notice(&format!("table {name} is not protected: {why}"), None);
-            continue;
-        }
-        match transactions.each(|| attempt_repeatedly(|| protect(relation, request))) {
+        let (request, why) = match choice {
+            Choice::Protect(request, why) => (request, why),
+            Choice::Leave(why) => {
+                apply::notice(&format!("table {name} is not protected: {why}"), None);
+                continue;
+            }
+        };
+        match transactions.each(|| attempt_repeatedly(|| protect(relation, &request))) {
             Ok(outcomes) => {
-                for outcome in outcomes {
+                for mut outcome in outcomes {
+                    outcome.result.because(why.as_deref());
                     done.insert(outcome.relation);
                     let text = outcome.result.text();
                     if outcome.result.says_more_than_the_mode() {
@@ -59,7 +65,8 @@ pub fn run(
                 );
             }
         }
-        progress(number + 1, listed.len());
+        number += 1;
+        progress(number, listed.len());
     }
     for table in listed.iter().filter(|table| table.follows_parent) {
         let relation = pg_sys::Oid::from(table.oid);

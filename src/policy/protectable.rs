@@ -8,7 +8,7 @@ use super::render;
 use crate::binding::TenantType;
 use crate::error::{Error, Kind, Result};
 
-/// Fails for what cannot be protected.
+/// Fails for what cannot be protected; without a column, for a template that has none.
 pub fn check_protectable(facts: &Facts, column: &str, tenant: TenantType) -> Result<()> {
     let name = format!(
         "{}.{}",
@@ -53,6 +53,9 @@ pub fn check_protectable(facts: &Facts, column: &str, tenant: TenantType) -> Res
             format!("cannot protect {name}: it is a temporary table"),
         )
         .hint("A temporary table is seen by its own session only: leave it out."));
+    }
+    if column.is_empty() {
+        return Ok(());
     }
     let Some(found) = &facts.column else {
         return Err(Error::new(

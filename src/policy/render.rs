@@ -6,6 +6,7 @@
 
 use super::model::Command;
 use super::names;
+use super::predicate::Rule;
 
 /// Always quoted: the same text with every server's list of reserved words.
 pub fn quoted(name: &str) -> String {
@@ -48,40 +49,38 @@ pub struct Policy {
     pub permissive: bool,
     /// FOR which command.
     pub command: Command,
+    /// USING, in parentheses.
+    pub using: Option<String>,
+    /// WITH CHECK, in parentheses.
+    pub check: Option<String>,
 }
 
-/// The policies of the `tenant` template. `covered` are the commands for which the user has a
-/// permissive policy: ours would be ORed with it and so show more rows than it does.
-pub fn policies(table: &str, covered: &[Command]) -> Vec<Policy> {
-    let mut wanted: Vec<Policy> = Command::EACH
-        .into_iter()
-        .map(|command| Policy {
-            name: names::isolation(table, command),
-            permissive: false,
+/// The policies of a table. `covered` are the commands for which the user has a permissive policy:
+/// ours would be ORed with it and so show more rows than it does.
+pub fn policies(rule: &Rule, covered: &[Command]) -> Vec<Policy> {
+    let policy = |name, permissive, command| {
+        let predicate = rule.predicate(command);
+        Policy {
+            name,
+            permissive,
             command,
-        })
-        .collect();
-    let access = |command| Policy {
-        name: names::access(table, command),
-        permissive: true,
-        command,
+            using: predicate.using,
+            check: predicate.check,
+        }
     };
-    if covered.is_empty() {
-        wanted.push(access(Command::All));
-    } else {
-        wanted.extend(
-            Command::EACH
-                .into_iter()
-                .filter(|c| !covered.contains(c))
-                .map(access),
-        );
+    let isolation = Command::EACH
+        .into_iter()
+        .map(|command| policy(names::isolation(&rule.table, command), false, command));
+    let access = |command| policy(names::access(&rule.table, command), true, command);
+    if covered.is_empty() && rule.is_uniform() {
+        return isolation.chain([access(Command::All)]).collect();
     }
-    wanted
+    let open = Command::EACH.into_iter().filter(|c| !covered.contains(c));
+    isolation.chain(open.map(access)).collect()
 }
 
-/// `CREATE POLICY`. The call stands bare: an index condition, and a true estimate for the planner.
-pub fn create_policy(target: &Target, policy: &Policy, required_call: &str) -> String {
-    let predicate = format!("({} = {required_call})", quoted(&target.column));
+/// `CREATE POLICY`.
+pub fn create_policy(target: &Target, policy: &Policy) -> String {
     let mut sql = format!(
         "CREATE POLICY {} ON {} AS {} FOR {} TO PUBLIC",
         quoted(&policy.name),
@@ -93,11 +92,11 @@ pub fn create_policy(target: &Target, policy: &Policy, required_call: &str) -> S
         },
         policy.command.keyword(),
     );
-    if policy.command.has_using() {
-        sql.push_str(&format!(" USING {predicate}"));
+    if let Some(using) = &policy.using {
+        sql.push_str(&format!(" USING {using}"));
     }
-    if policy.command.has_check() {
-        sql.push_str(&format!(" WITH CHECK {predicate}"));
+    if let Some(check) = &policy.check {
+        sql.push_str(&format!(" WITH CHECK {check}"));
     }
     sql
 }
@@ -238,24 +237,13 @@ pub fn drop_index(schema: &str, name: &str) -> String {
     format!("DROP INDEX IF EXISTS {}.{}", quoted(schema), quoted(name))
 }
 
-/// How the server shows the predicate of our policies, to tell a hand edit.
-pub fn deparsed_predicate(
-    column_as_deparsed: &str,
-    column_type: &str,
-    compared_type: &str,
-    required_call: &str,
-) -> String {
-    let needs_cast = column_type != compared_type && column_type != "integer";
-    if needs_cast {
-        format!("(({column_as_deparsed})::{compared_type} = {required_call})")
-    } else {
-        format!("({column_as_deparsed} = {required_call})")
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::model::Template;
+    use super::super::options::Options;
+    use super::super::predicate::UserForm;
     use super::*;
+    use crate::binding::TenantType;
 
     fn target() -> Target {
         Target {
@@ -265,21 +253,33 @@ mod tests {
         }
     }
 
+    fn rule(template: Template, table: &str) -> Rule {
+        Rule {
+            template,
+            options: Options::default(),
+            table: table.into(),
+            column: "t".into(),
+            tenant: TenantType::Uuid,
+            user: UserForm::Uuid,
+            link: None,
+        }
+    }
+
     #[test]
     fn policies_name_their_parts() {
-        let wanted = policies("orders", &[]);
+        let wanted = policies(&rule(Template::Tenant, "orders"), &[]);
         let text: Vec<String> = wanted
             .iter()
-            .map(|p| {
+            .map(|policy| {
                 create_policy(
                     &Target {
                         schema: "s".into(),
                         table: "orders".into(),
                         column: "t".into(),
                     },
-                    p,
-                    "f()",
+                    policy,
                 )
+                .replace("tenancy.current_tenant_id_required()", "f()")
             })
             .collect();
         assert_eq!(
@@ -295,14 +295,33 @@ mod tests {
     }
 
     #[test]
+    fn access_is_given_with_the_text_that_isolates() {
+        let wanted = policies(&rule(Template::SharedRead, "t"), &[]);
+        assert_eq!(wanted.len(), 8);
+        for (isolation, access) in wanted.iter().zip(&wanted[4..]) {
+            assert!(!isolation.permissive && access.permissive);
+            assert_eq!(access.name, names::access("t", isolation.command));
+            assert_eq!(
+                (&access.using, &access.check),
+                (&isolation.using, &isolation.check)
+            );
+        }
+    }
+
+    #[test]
     fn access_is_not_given_where_the_user_gives_it() {
-        let names: Vec<String> = policies("t", &[Command::Select, Command::Delete])
+        let rule = rule(Template::Tenant, "t");
+        let names: Vec<String> = policies(&rule, &[Command::Select, Command::Delete])
             .into_iter()
             .filter(|p| p.permissive)
             .map(|p| p.name)
             .collect();
         assert_eq!(names, ["t_tenant_access_insert", "t_tenant_access_update"]);
-        assert!(policies("t", &Command::EACH).iter().all(|p| !p.permissive));
+        assert!(
+            policies(&rule, &Command::EACH)
+                .iter()
+                .all(|p| !p.permissive)
+        );
     }
 
     #[test]
@@ -322,19 +341,6 @@ mod tests {
             set_not_null_script(&target)
                 .iter()
                 .all(|sql| sql.contains(table))
-        );
-    }
-
-    #[test]
-    fn casts_of_the_deparser() {
-        assert_eq!(deparsed_predicate("t", "uuid", "uuid", "f()"), "(t = f())");
-        assert_eq!(
-            deparsed_predicate("t", "integer", "bigint", "f()"),
-            "(t = f())"
-        );
-        assert_eq!(
-            deparsed_predicate("t", "character varying", "text", "f()"),
-            "((t)::text = f())"
         );
     }
 

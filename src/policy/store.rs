@@ -34,6 +34,8 @@ pub struct Made {
     pub unique_keys: Vec<String>,
     /// Foreign keys that carry the tenant.
     pub foreign_keys: Vec<MadeKey>,
+    /// The foreign key by which a `child` table belongs to its parent.
+    pub link: Option<String>,
     /// Protected because a parent was, and so unprotected with it.
     pub by_parent: bool,
 }
@@ -92,7 +94,7 @@ pub struct Row {
     pub relation_oid: u32,
     /// The template.
     pub template: String,
-    /// The tenant column.
+    /// The tenant column; empty for a template without one.
     pub tenant_column: String,
     /// The mode.
     pub mode: String,
@@ -154,7 +156,7 @@ macro_rules! rows {
     () => {
         "SELECT pg_catalog.jsonb_build_object('schema_name', schema_name, 'table_name', table_name,
            'database_oid', database_oid::pg_catalog.int8, 'relation_oid', relation_oid::pg_catalog.int8,
-           'template', template, 'tenant_column', tenant_column, 'mode', mode, 'options', options,
+           'template', template, 'tenant_column', coalesce(tenant_column, ''), 'mode', mode, 'options', options,
            'made', made, 'found', found)::pg_catalog.text
          FROM tenancy.protection"
     };
@@ -243,7 +245,9 @@ pub fn save(row: &Row, previous: Option<&Row>) -> Result<()> {
             pg_sys::Oid::from(row.database_oid).into(),
             pg_sys::Oid::from(row.relation_oid).into(),
             row.template.as_str().into(),
-            row.tenant_column.as_str().into(),
+            Some(row.tenant_column.as_str())
+                .filter(|column| !column.is_empty())
+                .into(),
             row.mode.as_str().into(),
             JsonB(row.options.clone()).into(),
             JsonB(to_value(&row.made)).into(),

@@ -9,6 +9,7 @@ use super::apply;
 use super::gate;
 use super::ground;
 use super::inspect;
+use super::link;
 use super::plan::{Plan, Statement};
 use super::render::{self, Target, quoted};
 use super::spi;
@@ -34,6 +35,22 @@ pub fn unprotect(relation: pg_sys::Oid, missing_ok: bool) -> Result<bool> {
         .hint("See tenancy.protected_tables, or give missing_ok => true."));
     };
     require_administrator(relation)?;
+    if let Some(child) = link::children(relation)?.first() {
+        let name = |oid| {
+            catalog::relation_name(oid)
+                .map(|name| name.to_string())
+                .unwrap_or_default()
+        };
+        return Err(Error::new(
+            Kind::ObjectNotInPrerequisiteState,
+            format!(
+                "table {} is protected through table {}",
+                name(*child),
+                name(relation)
+            ),
+        )
+        .hint(format!("Unprotect {} first.", name(*child))));
+    }
     let (descendants, parents) = {
         inspect::facts(relation, &row.tenant_column)?
             .map(|facts| (facts.descendants, facts.parents))
