@@ -48,8 +48,8 @@ fn bad_input_is_refused() {
         ),
         (
             "'app.items', template => 'shared_read', mode => 'enforce'",
-            "0A000",
-            "not built",
+            "55000",
+            "platform_tenant",
         ),
         ("'app.items', mode => 'strict'", "22023", "strict"),
         ("'app.items', mode => NULL", "22023", "mode"),

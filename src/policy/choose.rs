@@ -18,7 +18,7 @@ use crate::error::Result;
 
 /// What to do with a table.
 pub enum Choice {
-    /// Protect it so; and why, unless it was registered so before.
+    /// Protect it so; and why, where that is more than the tenant column or what is registered.
     Protect(Request, Option<String>),
     /// Leave it, and why.
     Leave(String),
@@ -92,15 +92,13 @@ pub fn choose(table: &Listed, request: &Request) -> Result<Choice> {
         ));
     }
     let with = |template, column: &str, options: Option<Options>, why: String| {
-        Choice::Protect(
-            Request {
-                template,
-                column: column.to_owned(),
-                mode: request.mode,
-                options: options.or_else(|| request.options.clone()),
-            },
-            Some(why),
-        )
+        let request = Request {
+            template,
+            column: column.to_owned(),
+            mode: request.mode,
+            options: options.or_else(|| request.options.clone()),
+        };
+        Choice::Protect(request, Some(why))
     };
     let binding = binding::required()?;
     let is = |bound: &Option<binding::BoundTable>| {
@@ -134,11 +132,12 @@ pub fn choose(table: &Listed, request: &Request) -> Result<Choice> {
                 format!("column {column} may be null, and a platform tenant is bound"),
             )
         } else {
-            with(
-                Template::Tenant,
-                &request.column,
+            Choice::Protect(
+                Request {
+                    template: Template::Tenant,
+                    ..request.clone()
+                },
                 None,
-                format!("it has column {column}"),
             )
         });
     }

@@ -105,6 +105,10 @@ impl Default for Options {
     }
 }
 
+const KNOWN: &str = "admin_writes, adopt_policies, force, foreign_key, foreign_keys, readers, \
+                     set_default, super_admins, user_column, visible, writers";
+
+/// Those that apply to every template.
 const EVERYWHERE: [&str; 2] = ["adopt_policies", "force"];
 
 impl Options {
@@ -145,7 +149,7 @@ impl Options {
                         Kind::InvalidParameterValue,
                         format!("unknown option \"{unknown}\""),
                     )
-                    .hint("See docs/policies.md for the options of each template."));
+                    .hint(format!("Use any of: {KNOWN}.")));
                 }
             }
         }
