@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use pgrx::pg_sys;
 
 use super::apply;
+use super::choose::{Choice, Queue};
 use super::protect::{Request, protect};
 use super::protect_schema::{progress, tables, with_advice};
 use super::subtransaction::attempt_repeatedly;
