@@ -98,6 +98,9 @@ fn schema_request(
     options: Option<JsonB>,
 ) -> Result<Request> {
     let given = options.map(|json| Options::parse(&json.0)).transpose()?;
+    if let Some(options) = &given {
+        options.check_for_schema()?;
+    }
     Ok(Request {
         options: given,
         ..request(Some("tenant"), column, mode, None)?

@@ -182,6 +182,22 @@ impl Options {
         })
     }
 
+    /// Fails where an option is for one table, and not for all of a schema.
+    pub fn check_for_schema(&self) -> Result<()> {
+        let common = Self::default().with_common(self);
+        if *self == common {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::InvalidParameterValue,
+            "an option is for tables of one template only",
+        )
+        .hint(
+            "Use any of: adopt_policies, force, foreign_keys, set_default; give the others to \
+             tenancy.protect_table().",
+        ))
+    }
+
     /// Those of them that the template heeds.
     pub fn only_for(&self, template: Template) -> Self {
         let known = self.known_to(template);
