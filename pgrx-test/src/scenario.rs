@@ -32,6 +32,10 @@ macro_rules! scenario {
 pub const OKR: Scenario = scenario!("okr", &["stratixv2_app"]);
 /// Insights: the application sets the tenant, a text.
 pub const INSIGHTS: Scenario = scenario!("insights", &["insights_app", "insights_accounts"]);
+/// Studio: a user of many organisations chooses one of them.
+pub const STUDIO: Scenario = scenario!("studio", &["studio_app", "studio_gate", "studio_service"]);
+/// Agents: the claims of a token, roles in a table of their own, a tenant that all share.
+pub const AGENTS: Scenario = scenario!("agents", &["agents_app", "agents_signup"]);
 
 impl Scenario {
     pub fn application(&self) -> &'static str {

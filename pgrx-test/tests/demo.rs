@@ -86,3 +86,32 @@ fn insights() {
         ],
     );
 }
+
+#[test]
+fn studio() {
+    assert_shows(
+        &printed(System::Studio),
+        &[
+            "transition_projects",
+            "Project 1 of studio 4",
+            "Project 1 of studio 5",
+            "2400",
+            "ERROR 42501: no tenant context",
+            "ERROR 42501: new row violates row-level security policy",
+        ],
+    );
+}
+
+#[test]
+fn agents() {
+    assert_shows(
+        &printed(System::Agents),
+        &[
+            "Organisation 1 ",
+            "Organisation 2 ",
+            "ERROR 42501: permission denied for identity columns",
+            "ERROR 42501: new row violates row-level security policy \"agents_in_sight\"",
+            "ERROR 42501: no tenant context",
+        ],
+    );
+}

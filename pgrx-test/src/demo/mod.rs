@@ -1,12 +1,14 @@
-//! `cargo demo [okr|insights]`: one Postgres, the extension, and what it does, in readable output.
+//! `cargo demo [okr|insights|studio|agents]`: one Postgres, the extension, and what it does, in readable output.
 //!
 //! Shows a system of `tests/scenarios` through its application's role; a file a system says what is
 //! tried. Must never show anything that it did not just get from the server.
 
+mod agents;
 mod insights;
 mod okr;
 mod output;
 mod play;
+mod studio;
 
 use std::io::Write;
 
@@ -37,6 +39,10 @@ pub enum System {
     Okr,
     /// Analytics of companies: the application sets the tenant, a text
     Insights,
+    /// Projects of studios: a user of many organisations chooses one
+    Studio,
+    /// An agent platform: claims of a token, roles, rows that all tenants share
+    Agents,
 }
 
 impl System {
@@ -44,6 +50,8 @@ impl System {
         match self {
             System::Okr => &scenario::OKR,
             System::Insights => &scenario::INSIGHTS,
+            System::Studio => &scenario::STUDIO,
+            System::Agents => &scenario::AGENTS,
         }
     }
 
@@ -52,6 +60,8 @@ impl System {
         match self {
             System::Okr => okr::USER_A,
             System::Insights => insights::TENANT_1,
+            System::Studio => studio::USER_63_IN_4,
+            System::Agents => agents::MEMBER_1,
         }
     }
 }
@@ -103,5 +113,7 @@ pub fn show(system: System, place: &Place, out: &mut dyn Write) -> Result<()> {
     match system {
         System::Okr => okr::show(&mut play),
         System::Insights => insights::show(&mut play),
+        System::Studio => studio::show(&mut play),
+        System::Agents => agents::show(&mut play),
     }
 }
