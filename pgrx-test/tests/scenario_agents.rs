@@ -444,6 +444,21 @@ fn content_is_written_by_its_tenant_only() {
 }
 
 #[test]
+fn a_chat_session_is_of_a_user_of_its_tenant() {
+    let stage = Stage::new(&AGENTS);
+    let of = |name: &str| {
+        format!(
+            "UPDATE chat_sessions SET user_id = md5('{name}')::uuid WHERE id = md5('chat_sessions-1-1')::uuid"
+        )
+    };
+    assert_eq!(affected(&mut user(&stage, "user-1-2"), &of("user-1-3")), 1);
+    for name in ["user-2-1", "root", "who is that"] {
+        let error = user(&stage, "user-1-2").error(&of(name));
+        expect_error(&error, "23503", "chat_sessions_user_id_fkey_tenant");
+    }
+}
+
+#[test]
 fn content_that_belongs_to_nobody_has_to_be_assigned_first() {
     let stage = Stage::as_found(&AGENTS);
     let mut superuser = stage.superuser();

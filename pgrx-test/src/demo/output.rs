@@ -29,9 +29,19 @@ fn new_table() -> Table {
     table
 }
 
-/// Rows as a table, and of statements without rows how many they touched. A result that is empty
-/// text, as of a function that returns nothing, is left out.
-pub fn print_result(out: &mut dyn Write, messages: Vec<SimpleQueryMessage>) -> Result<()> {
+/// Whether to say of statements without rows how many they touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counts {
+    Said,
+    LeftOut,
+}
+
+/// Rows as a table. A result that is empty text, as of a function that returns nothing, is left out.
+pub fn print_result(
+    out: &mut dyn Write,
+    messages: Vec<SimpleQueryMessage>,
+    counts: Counts,
+) -> Result<()> {
     let mut table = new_table();
     let mut rows = 0;
     for message in messages {
@@ -48,7 +58,7 @@ pub fn print_result(out: &mut dyn Write, messages: Vec<SimpleQueryMessage>) -> R
                     .row_iter()
                     .next()
                     .is_some_and(|row| row.cell_iter().any(|cell| !cell.content().is_empty()));
-                if rows == 0 {
+                if rows == 0 && counts == Counts::Said {
                     writeln!(out, "  {count} rows")?;
                 } else if says_something {
                     writeln!(out, "{table}")?;

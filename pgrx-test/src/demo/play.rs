@@ -6,7 +6,7 @@ use std::io::Write;
 use anyhow::{Context, Result};
 use postgres::{Client, NoTls};
 
-use super::output::{print_error, print_result};
+use super::output::{Counts, print_error, print_result};
 use crate::fixture::Server;
 use crate::scenario::Scenario;
 
@@ -60,7 +60,7 @@ impl<'a> Play<'a> {
         owner.batch_execute(self.scenario.seed)?;
         let protect = self.scenario.protect_with(&self.place.roles);
         self.say(protect.trim())?;
-        print_result(self.out, owner.simple_query(&protect)?)
+        print_result(self.out, owner.simple_query(&protect)?, Counts::LeftOut)
     }
 
     pub fn superuser(&self) -> Result<Client> {
@@ -106,7 +106,7 @@ impl<'a> Play<'a> {
     /// Runs a statement and shows how it ends.
     pub fn outcome(&mut self, client: &mut Client, statement: &str) -> Result<()> {
         match client.simple_query(statement) {
-            Ok(messages) => print_result(self.out, messages)?,
+            Ok(messages) => print_result(self.out, messages, Counts::Said)?,
             Err(error) => match error.as_db_error() {
                 Some(error) => print_error(self.out, error)?,
                 None => writeln!(self.out, "  {error}")?,

@@ -21,7 +21,8 @@ pub struct Attempts {
     pub statements: Vec<String>,
 }
 
-/// Runs each statement for itself, keeps nothing, and says how each ended.
+/// Runs each statement for itself, keeps nothing, and says how each ended; not which of several policies
+/// was the first to refuse.
 const TRY_EACH: &str = "
 CREATE FUNCTION public.try_each(statements text[]) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -35,7 +36,8 @@ BEGIN
             GET DIAGNOSTICS touched = ROW_COUNT;
             RAISE EXCEPTION USING ERRCODE = 'P0PRO', MESSAGE = touched || ' rows';
         EXCEPTION WHEN OTHERS THEN
-            outcomes := outcomes || statement || ' -> ' || SQLSTATE || ' ' || SQLERRM || E'\n';
+            outcomes := outcomes || statement || ' -> ' || SQLSTATE || ' '
+                || regexp_replace(SQLERRM, 'policy \"[^\"]*\"', 'policy') || E'\n';
         END;
     END LOOP;
     RETURN outcomes;

@@ -9,6 +9,7 @@ DECLARE
 BEGIN
     FOR policy IN SELECT polname, polrelid::regclass AS relation FROM pg_policy LOOP
         EXECUTE format('DROP POLICY %I ON %s', policy.polname, policy.relation);
+        EXECUTE format('ALTER TABLE %s DISABLE ROW LEVEL SECURITY', policy.relation);
     END LOOP;
 END $$;
 
@@ -38,8 +39,11 @@ SELECT p.*
 FROM unnest('{tenant_configurations,tenant_apps,tenant_feature_flags,tenant_agents}'::regclass[]) AS relation,
      tenancy.protect_table(relation, 'tenant_read_admin_write', mode => 'enforce') AS p;
 SELECT p.*
-FROM unnest('{tools,agents,prompts,knowledge,chat_sessions,personas,jobs_to_be_done}'::regclass[]) AS relation,
+FROM unnest('{tools,agents,prompts,knowledge,personas,jobs_to_be_done}'::regclass[]) AS relation,
      tenancy.protect_table(relation, 'shared_read', mode => 'enforce') AS p;
+-- A session is of a user of its tenant.
+SELECT p.* FROM tenancy.protect_table('chat_sessions', 'shared_read', mode => 'enforce',
+    options => '{"foreign_keys": "replace"}') AS p;
 
 -- An agent is assigned only if it can be seen: the key alone would take any tenant's.
 CREATE POLICY agents_in_sight ON tenant_agents AS RESTRICTIVE FOR INSERT
