@@ -519,7 +519,7 @@ fn attempts() -> Vec<Attempts> {
         ],
         &[
             "INSERT INTO platform.profiles (id, email, display_name) VALUES (md5('user-61')::uuid, 'x', 'x') ON CONFLICT (id) DO NOTHING",
-            "INSERT INTO platform.profiles (id, email, display_name) VALUES (md5('user-99')::uuid, 'x', 'x') ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO platform.profiles (id, email, display_name) VALUES (md5('user-999')::uuid, 'x', 'x')",
         ],
         &[
             "INSERT INTO platform.sessions (user_id, token_sha256, expires_at) VALUES (md5('user-61')::uuid, sha256('x'), now())",
