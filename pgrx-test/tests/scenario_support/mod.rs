@@ -2,7 +2,9 @@
 
 #![allow(dead_code, reason = "each test executable uses its part")]
 
+pub mod agents;
 pub mod probe;
+pub mod studio;
 
 use std::collections::BTreeMap;
 
