@@ -120,7 +120,8 @@ pub fn refuse_crossing_rows(key: &Key, child: &End, parent: &End) -> Result<()> 
             ),
         )
         .detail(format!(
-            "Foreign key {} does not carry the tenant.",
+            "Foreign key {} does not carry the tenant. tenancy.cross_tenant_links() lists all such keys with \
+             such rows.",
             quoted(&key.name)
         ))
         .hint(format!(
@@ -135,16 +136,24 @@ fn crossing_filter(key: &Key, child: &End, parent: &End) -> String {
         child.qualified(),
         all_set(key),
         parent.qualified(),
-        pairs(key)
-            .map(|(from, to)| format!("p.{} = c.{}", quoted(to), quoted(from)))
-            .collect::<Vec<_>>()
-            .join(" AND "),
+        linked(key),
         quoted(&parent.column),
         quoted(&child.column),
     )
 }
 
-fn all_set(key: &Key) -> String {
+/// That `p` is the row that `c` points at, by the operators of the key: those of a type that an
+/// extension brings are not found without their schema.
+pub fn linked(key: &Key) -> String {
+    pairs(key)
+        .zip(&key.operators)
+        .map(|((from, to), operator)| format!("p.{} {operator} c.{}", quoted(to), quoted(from)))
+        .collect::<Vec<_>>()
+        .join(" AND ")
+}
+
+/// That `c` points at something.
+pub fn all_set(key: &Key) -> String {
     key.columns
         .iter()
         .map(|column| format!("c.{} IS NOT NULL", quoted(column)))
@@ -154,7 +163,7 @@ fn all_set(key: &Key) -> String {
 
 /// The count where no role sees both tables whole: the links are read as the child's owner and looked
 /// up as the parent's. Only for tables small enough to be checked in place.
-fn count_between_owners(
+pub fn count_between_owners(
     key: &Key,
     child: &End,
     parent: &End,
@@ -189,12 +198,18 @@ fn count_between_owners(
         return Ok(None);
     };
     let types = key_catalog::column_types(parent.oid)?;
+    let operators = std::iter::once("OPERATOR(pg_catalog.=)")
+        .chain(key.parent_operators.iter().map(String::as_str));
     let conditions: Vec<String> = to
         .iter()
+        .zip(operators)
         .enumerate()
-        .map(|(place, column)| {
+        .map(|(place, (column, operator))| {
             let declared = types.get(*column).map_or("text", String::as_str);
-            format!("p.{} = (l.link ->> {place})::{declared}", quoted(column))
+            format!(
+                "p.{} {operator} (l.link ->> {place})::{declared}",
+                quoted(column)
+            )
         })
         .collect();
     let _role = ActingRole::new(owners.1);

@@ -23,6 +23,10 @@ pub struct Key {
     pub columns: Vec<String>,
     /// Referenced columns.
     pub parent_columns: Vec<String>,
+    /// How the parent's column is compared with the child's, for each pair: operators, qualified.
+    pub operators: Vec<String>,
+    /// The same for two values of the parent's.
+    pub parent_operators: Vec<String>,
     /// `confmatchtype`.
     pub match_type: String,
     /// `confupdtype`.
@@ -43,7 +47,9 @@ pub struct Key {
     pub definition: String,
 }
 
-const KEYS: &str = "
+macro_rules! keys {
+    ($condition:literal) => {
+        concat!("
 SELECT pg_catalog.jsonb_build_object(
   'name', con.conname, 'child', con.conrelid::pg_catalog.int8, 'parent', con.confrelid::pg_catalog.int8,
   'columns', (SELECT pg_catalog.jsonb_agg(a.attname ORDER BY k.place)
@@ -52,6 +58,14 @@ SELECT pg_catalog.jsonb_build_object(
   'parent_columns', (SELECT pg_catalog.jsonb_agg(a.attname ORDER BY k.place)
      FROM pg_catalog.unnest(con.confkey) WITH ORDINALITY AS k(number, place)
      JOIN pg_catalog.pg_attribute a ON a.attrelid = con.confrelid AND a.attnum = k.number),
+  'operators', (SELECT pg_catalog.jsonb_agg(pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname) ORDER BY k.place)
+     FROM pg_catalog.unnest(con.conpfeqop) WITH ORDINALITY AS k(operator, place)
+     JOIN pg_catalog.pg_operator o ON o.oid = k.operator
+     JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace),
+  'parent_operators', (SELECT pg_catalog.jsonb_agg(pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname) ORDER BY k.place)
+     FROM pg_catalog.unnest(con.conppeqop) WITH ORDINALITY AS k(operator, place)
+     JOIN pg_catalog.pg_operator o ON o.oid = k.operator
+     JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace),
   'set_columns', (SELECT coalesce(pg_catalog.jsonb_agg(a.attname ORDER BY k.place), '[]')
      FROM pg_catalog.unnest(con.confdelsetcols) WITH ORDINALITY AS k(number, place)
      JOIN pg_catalog.pg_attribute a ON a.attrelid = con.conrelid AND a.attnum = k.number),
@@ -62,7 +76,13 @@ SELECT pg_catalog.jsonb_build_object(
      OR NOT coalesce((pg_catalog.to_jsonb(con) ->> 'conenforced')::pg_catalog.bool, true),
   'definition', pg_catalog.pg_get_constraintdef(con.oid))::pg_catalog.text
 FROM pg_catalog.pg_constraint con
-WHERE con.contype = 'f' AND con.conparentid = 0 AND (con.conrelid = $1 OR con.confrelid = $1)
+WHERE con.contype = 'f' AND con.conparentid = 0 AND ", $condition, "
+ORDER BY con.conrelid, con.conname COLLATE \"C\"")
+    };
+}
+
+const KEYS: &str = keys!(
+    "(con.conrelid = $1 OR con.confrelid = $1)
   -- Nothing is indexed by the referenced table but dependencies; without them each call would read
   -- every constraint of the database.
   AND con.oid IN (
@@ -70,12 +90,19 @@ WHERE con.contype = 'f' AND con.conparentid = 0 AND (con.conrelid = $1 OR con.co
     UNION ALL
     SELECT d.objid FROM pg_catalog.pg_depend d
     WHERE d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass
-      AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = $1)
-ORDER BY con.conrelid, con.conname COLLATE \"C\"";
+      AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = $1)"
+);
+
+const KEYS_AMONG: &str = keys!("con.conrelid = ANY ($1) AND con.confrelid = ANY ($1)");
 
 /// The keys from and to a table, partitions' copies left out.
 pub fn of(relation: pg_sys::Oid) -> Result<Vec<Key>> {
     spi::rows_planned(KEYS, &[relation.into()])
+}
+
+/// The keys that lead from one of the tables to one of them, partitions' copies left out.
+pub fn among(relations: Vec<pg_sys::Oid>) -> Result<Vec<Key>> {
+    spi::rows(KEYS_AMONG, &[relations.into()])
 }
 
 /// Whether some unique index of the parent is exactly over those columns, as a key needs it.

@@ -40,6 +40,27 @@ pub fn carries(key: &Key, child: &End, parent: &End) -> bool {
     pairs(key).any(|(from, to)| *from == child.column && *to == parent.column)
 }
 
+/// The key with the pair of tenant columns left out: only what links.
+pub fn link_of(mut key: Key, child: &End, parent: &End) -> Key {
+    let kept: Vec<usize> = pairs(&key)
+        .enumerate()
+        .filter(|(_, (from, to))| **from != child.column || **to != parent.column)
+        .map(|(place, _)| place)
+        .collect();
+    for list in [
+        &mut key.columns,
+        &mut key.parent_columns,
+        &mut key.operators,
+        &mut key.parent_operators,
+    ] {
+        *list = kept
+            .iter()
+            .filter_map(|place| list.get(*place).cloned())
+            .collect();
+    }
+    key
+}
+
 /// Whether `wide` stands for `narrow`: the same ends, every pair of columns, and the tenant.
 pub fn stands_for(wide: &Key, narrow: &Key, child: &End, parent: &End) -> bool {
     wide.child == narrow.child
@@ -148,6 +169,8 @@ mod tests {
             parent: 1,
             columns: vec!["connector_id".into()],
             parent_columns: vec!["id".into()],
+            operators: vec!["OPERATOR(pg_catalog.=)".into()],
+            parent_operators: vec!["OPERATOR(pg_catalog.=)".into()],
             match_type: "s".into(),
             on_update: "c".into(),
             on_delete: "n".into(),
@@ -177,6 +200,25 @@ mod tests {
         wide.parent_columns.insert(0, "tenant_id".into());
         assert!(stands_for(&wide, &key(), &child, &parent));
         assert!(!stands_for(&key(), &key(), &child, &parent));
+    }
+
+    #[test]
+    fn the_link_is_what_is_left_without_the_tenant() {
+        let mut wide = key();
+        wide.columns.insert(0, "tenant_id".into());
+        wide.parent_columns.insert(0, "tenant_id".into());
+        wide.operators.insert(0, "OPERATOR(pg_catalog.<>)".into());
+        wide.parent_operators
+            .insert(0, "OPERATOR(pg_catalog.<>)".into());
+        let link = link_of(wide, &end(2, "snapshots"), &end(1, "connectors"));
+        assert_eq!(
+            (&link.columns, &link.parent_columns),
+            (&key().columns, &key().parent_columns)
+        );
+        assert_eq!(
+            (&link.operators, &link.parent_operators),
+            (&key().operators, &key().parent_operators)
+        );
     }
 
     #[test]

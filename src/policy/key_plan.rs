@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use pgrx::pg_sys;
 
 use super::bad_rows::refuse_crossing_rows;
-use super::key_catalog::{Key, has_unique, of, pairs, partition_columns};
+use super::key_catalog::{Key, has_unique, of, partition_columns};
 use super::key_definition::{
-    End, carries, definition, drop_key, must_stay, stands_for, unique_name, validate_seeing_all,
+    End, carries, definition, drop_key, link_of, must_stay, stands_for, unique_name,
+    validate_seeing_all,
 };
 use super::model::ForeignKeys;
 use super::names;
@@ -41,11 +42,7 @@ fn without_made(
                 return None;
             }
             let tenants = (ends.get(&key.child)?, ends.get(&key.parent)?);
-            let link: Vec<(String, String)> = pairs(&key)
-                .filter(|(from, to)| **from != tenants.0.column || **to != tenants.1.column)
-                .map(|(from, to)| (from.clone(), to.clone()))
-                .collect();
-            (key.columns, key.parent_columns) = link.into_iter().unzip();
+            key = link_of(key, tenants.0, tenants.1);
             key.name = made.original.clone();
             key.definition = made.original_definition.clone();
             Some(key)

@@ -9,7 +9,7 @@
 //! | which tables a call is about, rights, the first lock | `members`, `protectable` |
 //! | what is planned | `ground` (NOT NULL, default, index), `gate` (policies, row security, trigger) |
 //! | foreign keys | `key_catalog`, `key_definition`, `key_plan`, `key_completion` |
-//! | rows that are refused | `bad_rows`, `immutable` |
+//! | rows that are refused, or should be | `bad_rows`, `immutable`, `cross_links` |
 //! | how it is said, and compared | `describe`, `drift`, `compare` |
 //! | the statements and names, pure | `model`, `options`, `names`, `render`, `plan` |
 //! | the catalog, the registry, running | `inspect`, `store`, `spi`, `apply`, `subtransaction` |
@@ -25,6 +25,7 @@ mod auto_switch;
 mod bad_rows;
 mod choose;
 mod compare;
+mod cross_links;
 mod describe;
 mod drift;
 mod drop_guard;
