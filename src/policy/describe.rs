@@ -15,6 +15,8 @@ pub struct Words {
     notes: Vec<String>,
     /// Foreign keys that do not carry the tenant and are only reported.
     pub plain_keys: Vec<String>,
+    /// Unique keys, likewise.
+    plain_unique_keys: Vec<String>,
     script: Vec<String>,
 }
 
@@ -29,7 +31,10 @@ impl Words {
 
     /// Whether there is more to tell than the mode.
     pub fn says_more_than_the_mode(&self) -> bool {
-        !(self.notes.is_empty() && self.plain_keys.is_empty() && self.script.is_empty())
+        !(self.notes.is_empty()
+            && self.plain_keys.is_empty()
+            && self.plain_unique_keys.is_empty()
+            && self.script.is_empty())
     }
 
     /// Adds why it was done, before what else there is to know.
@@ -42,7 +47,11 @@ impl Words {
     /// As the caller reads it: one line, then the script.
     pub fn text(&self) -> String {
         let mut text = self.state.clone();
-        for note in self.notes.iter().chain(&plain_keys_note(&self.plain_keys)) {
+        let plain = [
+            plain_keys_note(&self.plain_keys),
+            plain_unique_keys_note(&self.plain_unique_keys),
+        ];
+        for note in self.notes.iter().chain(plain.iter().flatten()) {
             text.push_str("; ");
             text.push_str(note);
         }
@@ -69,20 +78,39 @@ pub fn describe(mode: Mode, changed: bool, plan: &Plan) -> Words {
         state,
         notes: plan.notes.clone(),
         plain_keys: plan.plain_keys.clone(),
+        plain_unique_keys: plan.plain_unique_keys.clone(),
         script: plan.script.clone(),
     }
 }
 
 /// One sentence however many they are.
 pub fn plain_keys_note(keys: &[String]) -> Option<String> {
-    let (count, what) = match keys.len() {
+    note(
+        keys,
+        "foreign key",
+        "(options foreign_keys: add or replace; see docs/policies.md)",
+    )
+}
+
+/// The same for unique keys, whose errors tell that a value exists.
+pub fn plain_unique_keys_note(keys: &[String]) -> Option<String> {
+    note(
+        keys,
+        "unique key",
+        "and may tell that another's value exists (option unique_keys: replace; see docs/policies.md)",
+    )
+}
+
+fn note(keys: &[String], what: &str, more: &str) -> Option<String> {
+    let count = keys.len();
+    let verb = match count {
         0 => return None,
-        1 => (1, "foreign key does"),
-        more => (more, "foreign keys do"),
+        1 => " does",
+        _ => "s do",
     };
     let named: Vec<&str> = keys.iter().take(NAMED).map(String::as_str).collect();
     let mut text = format!(
-        "{count} {what} not carry the tenant (options foreign_keys: add or replace; see docs/policies.md): {}",
+        "{count} {what}{verb} not carry the tenant {more}: {}",
         named.join(", ")
     );
     if count > NAMED {

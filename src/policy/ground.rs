@@ -41,11 +41,12 @@ pub fn ground(wish: &Wish<'_>, made: &mut Made, found: &mut Found, plan: &mut Pl
         restore_default(facts, &target, made, found, plan);
     }
 
-    // A unique key that was made for another table's foreign key goes when that key does.
+    // A unique key that was made for another table's foreign key goes when that key does, and one that
+    // was rewritten loses the tenant again.
     let leads = facts
         .leading_indexes
         .iter()
-        .any(|index| !made.unique_keys.contains(index));
+        .any(|index| !(made.unique_keys.contains(index) || made.rewritten_keys.contains(index)));
     if !leads && !facts.is_partition_of_protected(wish.follows_parent) {
         let mut name = names::index(&facts.name);
         if made.index.as_ref() != Some(&name) && super::inspect::name_is_taken(&facts.schema, &name)

@@ -9,6 +9,7 @@
 //! | which tables a call is about, rights, the first lock | `members`, `protectable` |
 //! | what is planned | `ground` (NOT NULL, default, index), `gate` (policies, row security, trigger) |
 //! | foreign keys | `key_catalog`, `key_definition`, `key_plan`, `key_completion` |
+//! | unique keys | `unique_catalog`, `unique_keys` |
 //! | rows that are refused, or should be | `bad_rows`, `immutable`, `cross_links` |
 //! | how it is said, and compared | `describe`, `drift`, `compare` |
 //! | the statements and names, pure | `model`, `options`, `names`, `render`, `plan` |
@@ -57,6 +58,8 @@ mod rule;
 mod spi;
 mod store;
 mod subtransaction;
+mod unique_catalog;
+mod unique_keys;
 mod unprotect;
 
 pub use auto_switch::mend as mend_auto_protect;

@@ -51,6 +51,11 @@ pub fn foreign_key(original: &str) -> String {
     fit(original, "_tenant")
 }
 
+/// The index that a script builds to take the place of the unique key named `original`.
+pub fn rewritten(original: &str) -> String {
+    fit(original, "_tenant_new")
+}
+
 /// Another name for the same object, where the first is taken by something else.
 pub fn alternative(name: &str, salt: &str) -> String {
     let hash = hash(&format!("{salt}.{name}"));

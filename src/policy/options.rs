@@ -60,6 +60,17 @@ pub enum Writers {
     TenantAdmins,
 }
 
+/// What to do about unique keys that do not carry the tenant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UniqueKeys {
+    /// List them.
+    #[default]
+    Report,
+    /// Put the tenant in front of each.
+    Replace,
+}
+
 /// The `options` of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -71,6 +82,8 @@ pub struct Options {
     pub set_default: bool,
     /// Keys that carry the tenant.
     pub foreign_keys: ForeignKeys,
+    /// Unique keys that carry the tenant.
+    pub unique_keys: UniqueKeys,
     /// Whether writing takes a tenant admin.
     pub admin_writes: bool,
     /// What super admins may.
@@ -94,6 +107,7 @@ impl Default for Options {
             adopt_policies: false,
             set_default: false,
             foreign_keys: ForeignKeys::Report,
+            unique_keys: UniqueKeys::Report,
             admin_writes: false,
             super_admins: SuperAdmins::None,
             user_column: "id".to_owned(),
@@ -106,7 +120,7 @@ impl Default for Options {
 }
 
 const KNOWN: &str = "admin_writes, adopt_policies, force, foreign_key, foreign_keys, readers, \
-                     set_default, super_admins, user_column, visible, writers";
+                     set_default, super_admins, unique_keys, user_column, visible, writers";
 
 /// Those that apply to every template.
 const EVERYWHERE: [&str; 2] = ["adopt_policies", "force"];
@@ -130,6 +144,9 @@ impl Options {
                 "foreign_keys" => {
                     options.foreign_keys =
                         one_of(key, value, "\"report\", \"add\" or \"replace\"")?;
+                }
+                "unique_keys" => {
+                    options.unique_keys = one_of(key, value, "\"report\" or \"replace\"")?;
                 }
                 "super_admins" => {
                     options.super_admins = one_of(key, value, "\"none\", \"read\" or \"all\"")?;
@@ -193,7 +210,7 @@ impl Options {
             "an option is for tables of one template only",
         )
         .hint(
-            "Use any of: adopt_policies, force, foreign_keys, set_default; give the others to \
+            "Use any of: adopt_policies, force, foreign_keys, set_default, unique_keys; give the others to \
              tenancy.protect_table().",
         ))
     }
@@ -215,6 +232,7 @@ impl Options {
             adopt_policies: other.adopt_policies,
             set_default: other.set_default,
             foreign_keys: other.foreign_keys,
+            unique_keys: other.unique_keys,
             ..self.clone()
         }
     }
@@ -223,7 +241,7 @@ impl Options {
         let mut known = EVERYWHERE.to_vec();
         known.extend(match template {
             Template::Tenant | Template::SharedRead | Template::TenantReadAdminWrite => {
-                ["foreign_keys", "set_default"].as_slice()
+                ["foreign_keys", "set_default", "unique_keys"].as_slice()
             }
             Template::OwnTenant => &["admin_writes", "foreign_keys", "super_admins"],
             Template::SelfRow if self.readers == Readers::None => {
@@ -236,7 +254,7 @@ impl Options {
                 "super_admins",
                 "user_column",
             ],
-            Template::MemberRead => &["admin_writes", "foreign_keys", "set_default"],
+            Template::MemberRead => &["admin_writes", "foreign_keys", "set_default", "unique_keys"],
             Template::GlobalReadAdminWrite => &["visible", "writers"],
             Template::Child => &["foreign_key"],
         });
@@ -265,6 +283,11 @@ impl Options {
             "foreign_keys",
             self.foreign_keys != defaults.foreign_keys,
             word(&self.foreign_keys),
+        );
+        note(
+            "unique_keys",
+            self.unique_keys != defaults.unique_keys,
+            word(&self.unique_keys),
         );
         note(
             "super_admins",

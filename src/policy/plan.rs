@@ -51,6 +51,8 @@ pub struct Plan {
     pub notes: Vec<String>,
     /// Foreign keys that do not carry the tenant and are only reported.
     pub plain_keys: Vec<String>,
+    /// Unique keys that do not carry the tenant and are only reported.
+    pub plain_unique_keys: Vec<String>,
     /// Whether rows are looked at; printing a plan does not.
     pub checks_data: bool,
     /// Whether it starts from the table as it was found, keys that were made left out.

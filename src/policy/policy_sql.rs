@@ -5,13 +5,14 @@
 
 use pgrx::pg_sys;
 
-use super::describe::plain_keys_note;
+use super::describe::{plain_keys_note, plain_unique_keys_note};
 use super::inspect::{self, Facts};
 use super::key_completion::complete_keys;
 use super::members::gather;
 use super::model::Mode;
 use super::protect::{Request, plan_gate, plan_ground};
 use super::store::{Found, Made};
+use super::unique_keys;
 use crate::binding::tenant_type;
 use crate::error::Result;
 use crate::gucs;
@@ -37,6 +38,7 @@ pub fn policy_sql(relation: pg_sys::Oid, request: &Request) -> Result<String> {
             partition_indexes,
             by_parent,
             foreign_keys,
+            rewritten_keys,
             link,
             ..
         } = std::mem::take(&mut member.row.made);
@@ -45,6 +47,7 @@ pub fn policy_sql(relation: pg_sys::Oid, request: &Request) -> Result<String> {
             partition_indexes,
             by_parent,
             foreign_keys,
+            rewritten_keys,
             link,
             ..Made::default()
         };
@@ -58,6 +61,7 @@ pub fn policy_sql(relation: pg_sys::Oid, request: &Request) -> Result<String> {
         statements.extend(member.plan.now.drain(..).map(|statement| statement.sql));
     }
     complete_keys(&mut members, limit)?;
+    unique_keys::complete(&mut members, request.mode, request.template, limit)?;
     for member in &mut members {
         statements.extend(member.plan.now.drain(..).map(|statement| statement.sql));
         statements.append(&mut member.plan.script);
@@ -67,6 +71,7 @@ pub fn policy_sql(relation: pg_sys::Oid, request: &Request) -> Result<String> {
         statements.extend(member.plan.now.drain(..).map(|statement| statement.sql));
         comments.append(&mut member.plan.notes);
         comments.extend(plain_keys_note(&member.plan.plain_keys));
+        comments.extend(plain_unique_keys_note(&member.plan.plain_unique_keys));
     }
     let mut text: String = comments.iter().map(|note| format!("-- {note}\n")).collect();
     for statement in statements {
@@ -87,7 +92,9 @@ impl Facts {
             .retain(|policy| !made.policies.contains(&policy.name));
         self.triggers.retain(|trigger| !trigger.ours);
         self.leading_indexes.retain(|index| {
-            made.index.as_ref() != Some(index) && !made.unique_keys.contains(index)
+            made.index.as_ref() != Some(index)
+                && !made.unique_keys.contains(index)
+                && !made.rewritten_keys.contains(index)
         });
         if let Some(column) = &mut self.column {
             column.not_null = column.not_null && !made.not_null;

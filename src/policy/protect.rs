@@ -17,6 +17,7 @@ use super::model::{Mode, Options, Template};
 use super::plan::Plan;
 use super::rule;
 use super::store;
+use super::unique_keys;
 use crate::binding::{self, TenantType, tenant_type};
 use crate::error::Result;
 use crate::gucs;
@@ -87,6 +88,7 @@ pub fn protect(relation: pg_sys::Oid, request: &Request) -> Result<Vec<Outcome>>
     } else {
         report_keys(&mut members, limit)?;
     }
+    unique_keys::complete(&mut members, request.mode, request.template, limit)?;
     let mut outcomes = Vec::with_capacity(members.len());
     for member in &mut members {
         let done = member.plan.now.len();

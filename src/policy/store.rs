@@ -32,6 +32,8 @@ pub struct Made {
     pub default: Option<String>,
     /// Unique keys that foreign keys of other tables needed.
     pub unique_keys: Vec<String>,
+    /// Unique keys of the table that did not carry the tenant and were rewritten.
+    pub rewritten_keys: Vec<String>,
     /// Foreign keys that carry the tenant.
     pub foreign_keys: Vec<MadeKey>,
     /// The foreign key by which a `child` table belongs to its parent.

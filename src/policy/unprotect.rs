@@ -14,6 +14,7 @@ use super::plan::{Plan, Statement};
 use super::render::{self, Target, quoted};
 use super::spi;
 use super::store::{self, Found, Made, MadeKey, Row};
+use super::unique_keys;
 use crate::catalog;
 use crate::error::{Error, Kind, Result};
 use crate::registry::require_administrator;
@@ -107,6 +108,8 @@ pub fn undo(relation: pg_sys::Oid, row: &Row) -> Result<()> {
     gate::open_gate(&facts, &target, &mut made, &found, &mut plan);
     apply::run(&plan)?;
 
+    // First, since a foreign key that was replaced may need one as it was.
+    unique_keys::restore(&facts, &target.column, &made)?;
     drop_keys(relation, &made)?;
 
     let mut plan = Plan::default();
