@@ -68,14 +68,14 @@ COMMENT ON FUNCTION user_tenant_ids_text() IS
     'all active tenants of the user as text, chosen or not; empty without a user';
 
 CREATE FUNCTION get_user_tenant_context() RETURNS jsonb
-    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'get_user_tenant_context_wrapper';
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pg_tenancy_document';
 COMMENT ON FUNCTION get_user_tenant_context() IS
-    'the context as a document: user, tenant, role, memberships; nulls and an empty array without a context';
+    'the context as a document: user, tenant, role, memberships, and every key of tenancy.register_context(); nulls and empty arrays without a context. 21000 for a key that should have one row and has several; a source that cannot be read raises the SQLSTATE of its failure and names the key. Costs a copy of the document once it is read';
 
 CREATE FUNCTION get_user_tenant_context(user_id text) RETURNS jsonb
-    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'get_user_tenant_context_of_wrapper';
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pg_tenancy_document_of';
 COMMENT ON FUNCTION get_user_tenant_context(text) IS
-    'the context of another user: all of it for a super admin, what concerns the current tenant for an admin of it that the user belongs to; else 42501. Looks the user up at every call';
+    'the context of another user: all of it for a super admin; for an admin of a tenant that they share, what concerns that tenant, without registered keys of the user''s own rows unless they are shown_to_admins; else 42501. Reads everything at every call';
 
 CREATE FUNCTION set_tenant_context(user_id text, tenant_id text DEFAULT NULL) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'set_tenant_context_wrapper';

@@ -44,6 +44,8 @@ pub enum Kind {
     ActiveSqlTransaction,
     /// 0A000: not built.
     FeatureNotSupported,
+    /// 54000: more than fits.
+    ProgramLimitExceeded,
     /// XX000: a fault of ours.
     Internal,
 }
@@ -70,6 +72,7 @@ impl Kind {
             Self::ObjectNotInPrerequisiteState => C::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::ActiveSqlTransaction => C::ERRCODE_ACTIVE_SQL_TRANSACTION,
             Self::FeatureNotSupported => C::ERRCODE_FEATURE_NOT_SUPPORTED,
+            Self::ProgramLimitExceeded => C::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             Self::Internal => C::ERRCODE_INTERNAL_ERROR,
         }
     }
@@ -107,6 +110,18 @@ impl Error {
     /// Adds what to do.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Says which key of the context document it is about.
+    pub fn about_key(mut self, key: &str) -> Self {
+        self.message = format!(
+            "key \"{key}\" of the tenant context document: {}",
+            self.message
+        );
+        self.hint.get_or_insert_with(|| {
+            "Mend the source and call tenancy.register_context again, or take the key away with tenancy.unregister_context.".to_owned()
+        });
         self
     }
 

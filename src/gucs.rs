@@ -36,6 +36,7 @@ static MISSING_CONTEXT: GucSetting<MissingContext> =
 static CONTEXT_SCOPE: GucSetting<ContextScope> =
     GucSetting::<ContextScope>::new(ContextScope::Transaction);
 static CACHE_ENTRIES: GucSetting<i32> = GucSetting::<i32>::new(1024);
+static DOCUMENT_CACHE: GucSetting<i32> = GucSetting::<i32>::new(4096);
 static INLINE_DDL_ROWS: GucSetting<i32> = GucSetting::<i32>::new(100_000);
 static PRELOADED: AtomicBool = AtomicBool::new(false);
 static ADMIN_ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
@@ -76,6 +77,16 @@ pub fn init() {
         GucFlags::default(),
     );
     GucRegistry::define_int_guc(
+        c"pg_tenancy.document_cache",
+        c"How much memory a session uses to keep documents of get_user_tenant_context().",
+        c"The least recently used one is forgotten first; 0 keeps none.",
+        &DOCUMENT_CACHE,
+        0,
+        i32::MAX / 1024,
+        GucContext::Userset,
+        GucFlags::UNIT_KB,
+    );
+    GucRegistry::define_int_guc(
         c"pg_tenancy.inline_ddl_rows",
         c"Largest table, in estimated rows, on which protecting builds indexes and validates constraints in place.",
         c"For larger tables the statements are returned as a script that does not block writers.",
@@ -110,6 +121,11 @@ pub fn context_scope() -> ContextScope {
 /// `pg_tenancy.cache_entries`, in entries.
 pub fn cache_entries() -> usize {
     usize::try_from(CACHE_ENTRIES.get()).unwrap_or(0)
+}
+
+/// `pg_tenancy.document_cache`, in bytes.
+pub fn document_cache_bytes() -> usize {
+    usize::try_from(DOCUMENT_CACHE.get()).unwrap_or(0) * 1024
 }
 
 /// `pg_tenancy.inline_ddl_rows`, in estimated rows.

@@ -6,6 +6,7 @@ mod binding;
 mod cache;
 mod catalog;
 mod context;
+mod document;
 mod error;
 mod guard;
 mod gucs;
@@ -44,6 +45,11 @@ extension_sql_file!(
     "../sql/40_auto_protect.sql",
     name = "auto_protect",
     requires = ["policy"]
+);
+extension_sql_file!(
+    "../sql/60_document.sql",
+    name = "document",
+    requires = ["context", "binding"]
 );
 
 extension_sql_file!("../sql/50_keys.sql", name = "keys", requires = ["policy"]);

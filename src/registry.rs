@@ -57,13 +57,29 @@ pub struct PinnedSearchPath {
 impl PinnedSearchPath {
     /// Pins the path, as `RestrictSearchPath()` of Postgres 17 does.
     pub fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// Pins what values are spelled by as well, so that they are spelled alike in every session.
+    pub fn with_spelling() -> Self {
+        Self::with(&[
+            (c"TimeZone", c"UTC"),
+            (c"DateStyle", c"ISO, MDY"),
+            (c"IntervalStyle", c"postgres"),
+            (c"extra_float_digits", c"1"),
+            (c"bytea_output", c"hex"),
+        ])
+    }
+
+    fn with(more: &[(&'static CStr, &'static CStr)]) -> Self {
+        let path = [
+            (c"search_path", c"pg_catalog, pg_temp"),
+            (c"standard_conforming_strings", c"on"),
+        ];
         // SAFETY: opens a level of settings that `drop` closes; Postgres closes it on abort.
         unsafe {
             let nest_level = pg_sys::NewGUCNestLevel();
-            for (name, value) in [
-                (c"search_path", c"pg_catalog, pg_temp"),
-                (c"standard_conforming_strings", c"on"),
-            ] {
+            for (name, value) in path.iter().chain(more) {
                 pg_sys::set_config_option(
                     name.as_ptr(),
                     value.as_ptr(),

@@ -6,7 +6,7 @@ use pgrx::iter::TableIterator;
 use pgrx::prelude::*;
 
 use crate::cache::store;
-use crate::{binding, gucs, registry};
+use crate::{binding, document, gucs, registry};
 
 type Line = (&'static str, &'static str, String);
 
@@ -24,6 +24,7 @@ fn status() -> TableIterator<
         binding_line(),
         settings(),
         cache(),
+        document(),
         guard(),
         protection(),
     ];
@@ -99,6 +100,38 @@ fn cache() -> Line {
                 .to_owned(),
         ),
         _ => ("cache", "off", "nothing is bound".to_owned()),
+    }
+}
+
+fn document() -> Line {
+    let keys = match binding::current().and_then(|binding| document::keys(binding.as_deref())) {
+        Ok(keys) => keys,
+        Err(error) => return ("document", "broken", error.message().to_owned()),
+    };
+    let names: Vec<_> = keys.keys.iter().map(|key| key.name.as_str()).collect();
+    let (count, bytes) = document::usage();
+    if keys.cacheable {
+        (
+            "document",
+            "on",
+            format!(
+                "registered: {}; {count} documents kept in {} of {} kB",
+                if names.is_empty() {
+                    "nothing".to_owned()
+                } else {
+                    names.join(", ")
+                },
+                bytes.div_ceil(1024),
+                gucs::document_cache_bytes() / 1024
+            ),
+        )
+    } else {
+        (
+            "document",
+            "off",
+            "documents are not cached: a trigger on a source is missing or not ENABLE ALWAYS, or a registered expression or type depends on more than rows. Call tenancy.register_context() again to restore the triggers"
+                .to_owned(),
+        )
     }
 }
 

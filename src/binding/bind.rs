@@ -137,7 +137,8 @@ fn unbind(missing_ok: Option<bool>) {
     checked().or_raise();
 }
 
-fn stored(relation: pg_sys::Oid) -> Result<StoredRelation> {
+/// A relation as the registry stores it.
+pub fn stored(relation: pg_sys::Oid) -> Result<StoredRelation> {
     let name = catalog::relation_name(relation).ok_or_else(|| {
         Error::new(
             Kind::UndefinedTable,
@@ -221,6 +222,12 @@ fn check_values(definition: &Definition) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The caller must decide over who everybody is as it is bound now.
+pub fn require_binding_administrator() -> Result<()> {
+    let earlier = load::stored_definition().ok().flatten();
+    check_privilege(&earlier.map_or_else(Vec::new, |earlier| bound_relations(&earlier)))
 }
 
 /// The caller must administer every table concerned, those of an earlier binding included: whoever
@@ -366,7 +373,8 @@ fn check_columns(
     Ok(())
 }
 
-fn leads_an_index(relation: pg_sys::Oid, column: i16) -> bool {
+/// Whether a valid index starts with the column.
+pub fn leads_an_index(relation: pg_sys::Oid, column: i16) -> bool {
     // SAFETY: the relation is open while its list of indexes is read; index tuples are released.
     unsafe {
         let lock = pg_sys::AccessShareLock as i32;

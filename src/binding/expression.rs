@@ -107,7 +107,7 @@ unsafe fn transform(
 
 /// The expression as a raw parse tree. It must stand by itself as well as between parentheses, where
 /// `true) OR (true` would reach out of them and a comment could swallow the closing one.
-fn parse(expression: &str) -> Result<*mut pg_sys::Node> {
+pub fn parse(expression: &str) -> Result<*mut pg_sys::Node> {
     single(&format!("SELECT {expression}"))?;
     single(&format!("SELECT ({expression}\n)"))
 }
@@ -121,6 +121,27 @@ fn single(statement: &str) -> Result<*mut pg_sys::Node> {
         )
         .hint("Give an expression such as status = 'active'.")
     };
+    let select = select(statement).ok_or_else(refuse)?;
+    // SAFETY: nodes of a parse tree that the parser just made.
+    unsafe {
+        if !(*select).sortClause.is_null() {
+            return Err(refuse());
+        }
+        let targets = PgList::<pg_sys::ResTarget>::from_pg((*select).targetList);
+        let target = targets
+            .get_ptr(0)
+            .filter(|_| targets.len() == 1)
+            .ok_or_else(refuse)?;
+        if !(*target).name.is_null() || !(*target).indirection.is_null() {
+            return Err(refuse());
+        }
+        Ok((*target).val)
+    }
+}
+
+/// The parse tree of a statement that is nothing but `SELECT`, columns, and perhaps `ORDER BY`; `None`
+/// for any other. Raises Postgres's own error where it does not parse.
+pub fn select(statement: &str) -> Option<*mut pg_sys::SelectStmt> {
     let text = catalog::c_string(statement);
     // SAFETY: the parser returns a list of RawStmt; each node's tag is checked before it is read.
     unsafe {
@@ -128,15 +149,11 @@ fn single(statement: &str) -> Result<*mut pg_sys::Node> {
             text.as_ptr(),
             pg_sys::RawParseMode::RAW_PARSE_DEFAULT,
         ));
-        let only = statements
-            .get_ptr(0)
-            .filter(|_| statements.len() == 1)
-            .ok_or_else(refuse)?;
+        let only = statements.get_ptr(0).filter(|_| statements.len() == 1)?;
         if !is_a((*only).stmt, pg_sys::NodeTag::T_SelectStmt) {
-            return Err(refuse());
+            return None;
         }
-        let select = &*(*only).stmt.cast::<pg_sys::SelectStmt>();
-        let targets = PgList::<pg_sys::ResTarget>::from_pg(select.targetList);
+        let select = &mut *(*only).stmt.cast::<pg_sys::SelectStmt>();
         let plain = select.op == pg_sys::SetOperation::SETOP_NONE
             && select.distinctClause.is_null()
             && select.intoClause.is_null()
@@ -146,18 +163,10 @@ fn single(statement: &str) -> Result<*mut pg_sys::Node> {
             && select.havingClause.is_null()
             && select.windowClause.is_null()
             && select.valuesLists.is_null()
-            && select.sortClause.is_null()
             && select.limitOffset.is_null()
             && select.limitCount.is_null()
             && select.lockingClause.is_null()
             && select.withClause.is_null();
-        let target = targets
-            .get_ptr(0)
-            .filter(|_| plain && targets.len() == 1)
-            .ok_or_else(refuse)?;
-        if !(*target).name.is_null() || !(*target).indirection.is_null() {
-            return Err(refuse());
-        }
-        Ok((*target).val)
+        plain.then_some(core::ptr::from_mut(select))
     }
 }

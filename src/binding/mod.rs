@@ -5,20 +5,21 @@
 
 mod bind;
 mod definition;
-mod expression;
+pub mod expression;
 mod load;
-mod query;
+pub mod query;
 mod settings;
-mod triggers;
+pub mod triggers;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use pgrx::pg_sys;
 
-pub use definition::{Definition, Rank};
+pub use bind::{leads_an_index, require_binding_administrator, stored};
+pub use definition::{Definition, Rank, StoredRelation};
 pub use expression::shown_in_policy;
-pub use load::{RegistryTables, registry_tables};
+pub use load::{RegistryTables, find, registry_tables, require_trust};
 pub use query::{Query, is_built_in};
 pub use settings::Settings;
 

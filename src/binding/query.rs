@@ -15,7 +15,7 @@ use crate::error::{Error, Kind, Result};
 /// A column of a bound table.
 pub struct Column {
     pub number: i16,
-    base_type: pg_sys::Oid,
+    pub base_type: pg_sys::Oid,
 }
 
 impl Column {
@@ -268,7 +268,7 @@ pub fn require_comparable(column: &Column) -> Result<()> {
 }
 
 /// The qualified equality operator of the column's type, and the type of its right side.
-fn equality(column: &Column) -> Result<(String, pg_sys::Oid)> {
+pub fn equality(column: &Column) -> Result<(String, pg_sys::Oid)> {
     // SAFETY: catalog lookups by oid; the tuple is released before returning.
     unsafe {
         let entry = pg_sys::lookup_type_cache(column.base_type, pg_sys::TYPECACHE_EQ_OPR as i32);

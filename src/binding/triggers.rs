@@ -12,9 +12,44 @@ use crate::error::{Error, Kind, Result};
 use crate::registry::{ActingRole, PinnedSearchPath};
 
 const INVALIDATE: &str = "tenancy_invalidate";
-const INVALIDATE_TRUNCATE: &str = "tenancy_invalidate_truncate";
-const GUARD: &str = "tenancy_identity_guard";
-const GUARD_TRUNCATE: &str = "tenancy_identity_guard_truncate";
+const INVALIDATE_DOCUMENT: &str = "tenancy_document";
+
+/// A trigger of ours: its name, when it fires, its function, and whether replication fires it.
+struct Trigger {
+    name: &'static str,
+    timing: &'static str,
+    function: &'static str,
+    always: bool,
+}
+
+const fn trigger(
+    name: &'static str,
+    timing: &'static str,
+    function: &'static str,
+    always: bool,
+) -> Trigger {
+    Trigger {
+        name,
+        timing,
+        function,
+        always,
+    }
+}
+
+const BEFORE_ROW: &str = "BEFORE INSERT OR UPDATE OR DELETE";
+const BEFORE_TRUNCATE: &str = "BEFORE TRUNCATE";
+#[rustfmt::skip]
+const OF_BOUND_TABLES: [Trigger; 4] = [
+    trigger(INVALIDATE, BEFORE_ROW, "invalidate_context", true),
+    trigger("tenancy_invalidate_truncate", BEFORE_TRUNCATE, "invalidate_context", true),
+    trigger("tenancy_identity_guard", "AFTER INSERT OR UPDATE OR DELETE", "guard_identity", false),
+    trigger("tenancy_identity_guard_truncate", BEFORE_TRUNCATE, "guard_identity", false),
+];
+#[rustfmt::skip]
+const OF_SOURCES: [Trigger; 2] = [
+    trigger(INVALIDATE_DOCUMENT, BEFORE_ROW, "invalidate_document", true),
+    trigger("tenancy_document_truncate", BEFORE_TRUNCATE, "invalidate_document", true),
+];
 
 /// The relation with its partitions and inheritance children.
 pub fn with_children(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
@@ -33,6 +68,12 @@ pub fn with_children(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
 pub fn all_announce(relations: &[pg_sys::Oid]) -> bool {
     let always = |fires| fires == pg_sys::TRIGGER_FIRES_ALWAYS;
     all_fire(relations, c"invalidate_context", always)
+}
+
+/// Whether every change to any of the sources of the document announces itself.
+pub fn all_announce_documents(relations: &[pg_sys::Oid]) -> bool {
+    let always = |fires| fires == pg_sys::TRIGGER_FIRES_ALWAYS;
+    all_fire(relations, c"invalidate_document", always)
 }
 
 /// Whether identity is guarded in all of the tables. Replication is exempt.
@@ -102,48 +143,54 @@ fn trigger_function(name: &core::ffi::CStr) -> Option<pg_sys::Oid> {
     (function != pg_sys::InvalidOid).then_some(function)
 }
 
-/// Makes the triggers of a bound table, on inheritance children too: they are cloned to partitions
-/// only. Takes SHARE ROW EXCLUSIVE on tables where they are missing or not in force.
+/// Makes the triggers of a bound table.
 pub fn install(relation: pg_sys::Oid) -> Result<()> {
+    make(relation, &OF_BOUND_TABLES)
+}
+
+/// Makes the triggers of a source of the document.
+pub fn install_on_source(relation: pg_sys::Oid) -> Result<()> {
+    make(relation, &OF_SOURCES)
+}
+
+/// On inheritance children too: triggers are cloned to partitions only. Takes SHARE ROW EXCLUSIVE.
+fn make(relation: pg_sys::Oid, triggers: &[Trigger]) -> Result<()> {
+    on_each(relation, |name| {
+        let mut statements = Vec::new();
+        for trigger in triggers {
+            let trigger_name = quote_identifier(trigger.name);
+            let Trigger {
+                timing, function, ..
+            } = trigger;
+            let level = if *timing == BEFORE_TRUNCATE {
+                "STATEMENT"
+            } else {
+                "ROW"
+            };
+            let always = if trigger.always { "ALWAYS " } else { "" };
+            statements.extend([
+                format!(
+                    "CREATE OR REPLACE TRIGGER {trigger_name} {timing} ON {name} FOR EACH {level} EXECUTE FUNCTION tenancy.{function}()"
+                ),
+                format!("ALTER TABLE {name} ENABLE {always}TRIGGER {trigger_name}"),
+                format!("ALTER TRIGGER {trigger_name} ON {name} DEPENDS ON EXTENSION pg_tenancy"),
+            ]);
+        }
+        statements
+    })
+}
+
+fn on_each(
+    relation: pg_sys::Oid,
+    statements: impl Fn(&catalog::RelationName) -> Vec<String>,
+) -> Result<()> {
     for member in with_children(relation) {
         // SAFETY: a catalog lookup by oid.
         let is_partition = unsafe { pg_sys::get_rel_relispartition(member) };
         if is_partition && member != relation {
             continue;
         }
-        let name = name_of(member)?;
-        let mut statements = Vec::new();
-        for (trigger, timing, function) in [
-            (
-                INVALIDATE,
-                "BEFORE INSERT OR UPDATE OR DELETE",
-                "invalidate_context",
-            ),
-            (INVALIDATE_TRUNCATE, "BEFORE TRUNCATE", "invalidate_context"),
-            (GUARD, "AFTER INSERT OR UPDATE OR DELETE", "guard_identity"),
-            (GUARD_TRUNCATE, "BEFORE TRUNCATE", "guard_identity"),
-        ] {
-            let trigger_name = quote_identifier(trigger);
-            let level = if timing == "BEFORE TRUNCATE" {
-                "STATEMENT"
-            } else {
-                "ROW"
-            };
-            statements.push(format!(
-                "CREATE OR REPLACE TRIGGER {trigger_name} {timing} ON {name} FOR EACH {level} EXECUTE FUNCTION tenancy.{function}()"
-            ));
-            if function == "invalidate_context" {
-                statements.push(format!(
-                    "ALTER TABLE {name} ENABLE ALWAYS TRIGGER {trigger_name}"
-                ));
-            } else {
-                statements.push(format!("ALTER TABLE {name} ENABLE TRIGGER {trigger_name}"));
-            }
-            statements.push(format!(
-                "ALTER TRIGGER {trigger_name} ON {name} DEPENDS ON EXTENSION pg_tenancy"
-            ));
-        }
-        run_as_owner(member, &statements)?;
+        run_as_owner(member, &statements(&name_of(member)?))?;
     }
     Ok(())
 }
@@ -161,27 +208,35 @@ pub fn mend_registry(tables: &RegistryTables) -> Result<()> {
     Ok(())
 }
 
-/// Drops the triggers of a table that is no longer bound.
-pub fn remove(relation: pg_sys::Oid) -> Result<()> {
-    for member in with_children(relation) {
-        // SAFETY: a catalog lookup by oid.
-        let is_partition = unsafe { pg_sys::get_rel_relispartition(member) };
-        if is_partition && member != relation {
-            continue;
-        }
-        let name = name_of(member)?;
-        let statements: Vec<_> = [INVALIDATE, INVALIDATE_TRUNCATE, GUARD, GUARD_TRUNCATE]
-            .iter()
-            .map(|trigger| {
-                format!(
-                    "DROP TRIGGER IF EXISTS {} ON {name}",
-                    quote_identifier(trigger)
-                )
-            })
-            .collect();
-        run_as_owner(member, &statements)?;
+/// The same for the registry of the document.
+pub fn mend_registrations(table: pg_sys::Oid) -> Result<()> {
+    if !all_announce_documents(&[table]) {
+        let name = name_of(table)?;
+        let statement = format!("ALTER TABLE {name} ENABLE ALWAYS TRIGGER {INVALIDATE_DOCUMENT}");
+        run_as_owner(table, &[statement])?;
     }
     Ok(())
+}
+
+/// Drops the triggers of a table that is no longer bound.
+pub fn remove(relation: pg_sys::Oid) -> Result<()> {
+    drop_all(relation, &OF_BOUND_TABLES)
+}
+
+/// Drops the triggers of a table that is no longer a source of the document.
+pub fn remove_from_source(relation: pg_sys::Oid) -> Result<()> {
+    drop_all(relation, &OF_SOURCES)
+}
+
+fn drop_all(relation: pg_sys::Oid, triggers: &[Trigger]) -> Result<()> {
+    on_each(relation, |name| {
+        let names = triggers
+            .iter()
+            .map(|trigger| quote_identifier(trigger.name));
+        names
+            .map(|trigger| format!("DROP TRIGGER IF EXISTS {trigger} ON {name}"))
+            .collect()
+    })
 }
 
 fn name_of(relation: pg_sys::Oid) -> Result<catalog::RelationName> {

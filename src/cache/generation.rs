@@ -1,4 +1,5 @@
-//! The generation of identity data: raised whenever another answer might be right.
+//! The generations of identity data and of document sources: raised whenever another answer might be
+//! right.
 //!
 //! Owns the relation and function cache callbacks. They run inside Postgres's invalidation processing, at
 //! almost any moment: they must never allocate, read the catalog, or raise.
@@ -23,6 +24,26 @@ struct Watch {
     protection: pg_sys::Oid,
     /// The bound tables with their partitions and children, sorted.
     bound: Vec<pg_sys::Oid>,
+    documents: Documents,
+}
+
+/// The same for the sources of the context document. They have a generation of their own, so that a
+/// change to them leaves resolved contexts alone.
+struct Documents {
+    generation: u64,
+    registrations_stale: bool,
+    own_changes: bool,
+    sentinel: pg_sys::Oid,
+    registrations: pg_sys::Oid,
+    /// The sources with their partitions and children, sorted.
+    sources: Vec<pg_sys::Oid>,
+}
+
+impl Documents {
+    fn forget_registrations(&mut self) {
+        self.registrations_stale = true;
+        self.generation += 1;
+    }
 }
 
 struct Single(UnsafeCell<Watch>);
@@ -39,6 +60,14 @@ static WATCH: Single = Single(UnsafeCell::new(Watch {
     binding: pg_sys::InvalidOid,
     protection: pg_sys::InvalidOid,
     bound: Vec::new(),
+    documents: Documents {
+        generation: 1,
+        registrations_stale: true,
+        own_changes: false,
+        sentinel: pg_sys::InvalidOid,
+        registrations: pg_sys::InvalidOid,
+        sources: Vec::new(),
+    },
 }));
 
 fn with<T>(f: impl FnOnce(&mut Watch) -> T) -> T {
@@ -54,11 +83,16 @@ pub fn init() {
             Some(relation_invalidated),
             pg_sys::Datum::from(0usize),
         );
-        pg_sys::CacheRegisterSyscacheCallback(
-            pg_sys::SysCacheIdentifier::PROCOID as i32,
-            Some(function_invalidated),
-            pg_sys::Datum::from(0usize),
-        );
+        for cache in [
+            pg_sys::SysCacheIdentifier::PROCOID,
+            pg_sys::SysCacheIdentifier::ENUMOID,
+        ] {
+            pg_sys::CacheRegisterSyscacheCallback(
+                cache as i32,
+                Some(function_invalidated),
+                pg_sys::Datum::from(0usize),
+            );
+        }
     }
 }
 
@@ -90,6 +124,46 @@ pub fn watch_bound(mut relations: Vec<pg_sys::Oid>) {
     drop(old);
 }
 
+/// Watches what the extension keeps about documents.
+pub fn watch_registrations(sentinel: pg_sys::Oid, registrations: pg_sys::Oid) {
+    with(|watch| {
+        watch.documents.sentinel = sentinel;
+        watch.documents.registrations = registrations;
+    });
+}
+
+/// Watches the sources of the document.
+pub fn watch_sources(mut relations: Vec<pg_sys::Oid>) {
+    relations.sort_unstable_by_key(|relation| relation.to_u32());
+    let old = with(|watch| std::mem::replace(&mut watch.documents.sources, relations));
+    drop(old);
+}
+
+/// The current generation of the document's sources and of what is registered.
+pub fn of_documents() -> u64 {
+    with(|watch| watch.documents.generation)
+}
+
+/// Notes that this transaction writes a source of the document.
+pub fn note_own_document_change() {
+    with(|watch| watch.documents.own_changes = true);
+}
+
+/// Whether this transaction wrote a source of the document: then no document is kept.
+pub fn has_own_document_changes() -> bool {
+    with(|watch| watch.documents.own_changes)
+}
+
+/// Marks the registrations as read; returns whether they had to be read again.
+pub fn take_registrations_stale() -> bool {
+    with(|watch| std::mem::replace(&mut watch.documents.registrations_stale, false))
+}
+
+/// Marks the registrations as not read.
+pub fn mark_registrations_stale() {
+    with(|watch| watch.documents.forget_registrations());
+}
+
 /// Notes that this transaction writes identity data. The message that its trigger registers is taken
 /// in at the next command, which may be one of another trigger, before the row itself is written.
 pub fn note_own_change() {
@@ -103,7 +177,10 @@ pub fn has_own_changes() -> bool {
 
 /// Called when a transaction is over.
 pub fn end_transaction() {
-    with(|watch| watch.own_changes = false);
+    with(|watch| {
+        watch.own_changes = false;
+        watch.documents.own_changes = false;
+    });
 }
 
 /// Marks the binding as read; returns whether it had to be read again.
@@ -130,12 +207,15 @@ pub fn mark_protection_stale() {
 unsafe extern "C-unwind" fn relation_invalidated(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
     let identity_changed = with(|watch| {
         let everything = relation == pg_sys::InvalidOid;
-        let binding = everything
-            || relation == watch.binding
-            || watch
-                .bound
-                .binary_search_by_key(&relation.to_u32(), |bound| bound.to_u32())
-                .is_ok();
+        let binding = everything || relation == watch.binding || is_listed(&watch.bound, relation);
+        let documents = &mut watch.documents;
+        // Statements that read sources are made for the types of the bound columns.
+        if binding || relation == documents.registrations || is_listed(&documents.sources, relation)
+        {
+            documents.forget_registrations();
+        } else if relation == documents.sentinel {
+            documents.generation += 1;
+        }
         if everything || relation == watch.protection {
             watch.protection_stale = true;
         }
@@ -153,7 +233,13 @@ unsafe extern "C-unwind" fn relation_invalidated(_argument: pg_sys::Datum, relat
     }
 }
 
-/// A bound expression may call a function that was replaced.
+fn is_listed(sorted: &[pg_sys::Oid], relation: pg_sys::Oid) -> bool {
+    sorted
+        .binary_search_by_key(&relation.to_u32(), |listed| listed.to_u32())
+        .is_ok()
+}
+
+/// A bound expression may call a function that was replaced, and a label of an enum be renamed.
 #[pg_guard]
 unsafe extern "C-unwind" fn function_invalidated(
     _argument: pg_sys::Datum,
@@ -163,6 +249,7 @@ unsafe extern "C-unwind" fn function_invalidated(
     with(|watch| {
         watch.binding_stale = true;
         watch.generation += 1;
+        watch.documents.forget_registrations();
     });
     hot::forget();
 }

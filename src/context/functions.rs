@@ -3,12 +3,11 @@
 //! Owns roles, lists of tenants and the setters. Documented where SQL declares them, in
 //! `sql/10_context.sql`.
 
-use pgrx::JsonB;
 use pgrx::prelude::*;
 
 use super::identity::TenantType;
 use super::model::Resolved;
-use super::{document, questions, resolve, setting};
+use super::{questions, resolve, setting};
 use crate::binding::{self, Binding};
 use crate::error::{Error, Kind, OrRaise, Result};
 
@@ -79,16 +78,6 @@ fn user_tenant_ids_text() -> Vec<String> {
         .iter()
         .map(|membership| membership.tenant.to_string())
         .collect()
-}
-
-#[pg_extern(sql = false)]
-fn get_user_tenant_context() -> JsonB {
-    JsonB(document::of(&resolve::current().or_raise()))
-}
-
-#[pg_extern(sql = false)]
-fn get_user_tenant_context_of(user_id: Option<&str>) -> Option<JsonB> {
-    Some(JsonB(document::of_user(user_id?).or_raise()))
 }
 
 #[pg_extern(sql = false)]

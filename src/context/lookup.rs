@@ -228,7 +228,7 @@ fn run(
 }
 
 /// A user identifier as a value of the type it is compared with.
-fn user_datum(parameter_type: pg_sys::Oid, user: &str) -> Datum {
+pub fn user_datum(parameter_type: pg_sys::Oid, user: &str) -> Datum {
     let text = catalog::c_string(user);
     let (mut input, mut parameter) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
     // SAFETY: reads the text with the type's own input function.
@@ -241,21 +241,24 @@ fn user_datum(parameter_type: pg_sys::Oid, user: &str) -> Datum {
     }
 }
 
+/// A tenant as a value of its type. The value may point into `tenant`.
+pub fn tenant_datum(tenant: &TenantId) -> Datum {
+    match tenant {
+        TenantId::Uuid(id) => Datum::from(id.as_bytes().as_ptr()),
+        // SAFETY: copies a NUL-terminated string.
+        TenantId::Text(id) => unsafe {
+            Datum::from(pg_sys::cstring_to_text(catalog::c_string(id).as_ptr()))
+        },
+        TenantId::Bigint(id) => Datum::from(*id),
+    }
+}
+
 /// The tenants as an array of that type, in Postgres's memory.
 pub fn tenant_array(element_type: pg_sys::Oid, tenants: &[&TenantId]) -> Datum {
     let (mut length, mut by_value, mut alignment) = (0i16, false, 0);
     // SAFETY: the elements are values of that type and live while the array is built.
     unsafe {
-        let mut elements: Vec<Datum> = tenants
-            .iter()
-            .map(|tenant| match tenant {
-                TenantId::Uuid(id) => Datum::from(id.as_bytes().as_ptr()),
-                TenantId::Text(id) => {
-                    Datum::from(pg_sys::cstring_to_text(catalog::c_string(id).as_ptr()))
-                }
-                TenantId::Bigint(id) => Datum::from(*id),
-            })
-            .collect();
+        let mut elements: Vec<Datum> = tenants.iter().map(|tenant| tenant_datum(tenant)).collect();
         pg_sys::get_typlenbyvalalign(element_type, &mut length, &mut by_value, &mut alignment);
         let count = i32::try_from(elements.len()).unwrap_or(i32::MAX);
         let array = pg_sys::construct_array(

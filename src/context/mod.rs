@@ -4,7 +4,6 @@
 //! binding allows.
 
 pub mod claims;
-pub mod document;
 pub mod functions;
 pub mod hot;
 pub mod identity;

@@ -15,6 +15,7 @@ use super::model::{Asked, Missing, Resolved, Standing};
 use super::{lookup, questions, validate};
 use crate::binding::{self, Binding};
 use crate::cache::{generation, store};
+use crate::document;
 use crate::error::{Error, Kind, Result};
 use crate::gucs::{self, MissingContext};
 use crate::pg_compat;
@@ -104,6 +105,7 @@ pub fn end_transaction(committed: bool) {
     }
     STATEMENT_ONLY.set(false);
     generation::end_transaction();
+    document::end_transaction();
     // SAFETY: a plain read of the backend's state.
     if !unsafe { pg_sys::ActivePortal }.is_null() {
         // A procedure committed and goes on: its arguments may still point to answers.

@@ -6,6 +6,7 @@
 //! wrong count) fails the run.
 
 mod dashboard;
+mod document;
 mod filters;
 mod hot_function;
 mod instructions;
@@ -73,6 +74,8 @@ enum Group {
     Memory,
     /// From ten tenants to a million
     Tenants,
+    /// The context as a document
+    Document,
     /// Instructions of a backend under valgrind; only when asked for
     Instructions,
 }
@@ -154,7 +157,7 @@ fn cluster(run: &Path, bin_dir: &Path, label: &str, preload: &str) -> Result<Clu
 
 fn measure(bench: &Bench, only: &[Group]) -> Result<Vec<Figure>> {
     type Measure = fn(&Bench) -> Result<Vec<Figure>>;
-    let groups: [(Group, &str, Measure); 8] = [
+    let groups: [(Group, &str, Measure); 9] = [
         (Group::Filters, "filters", filters::measure),
         (
             Group::Function,
@@ -167,6 +170,7 @@ fn measure(bench: &Bench, only: &[Group]) -> Result<Vec<Figure>> {
         (Group::Membership, "membership changes", membership::measure),
         (Group::Memory, "memory", memory::measure),
         (Group::Tenants, "numbers of tenants", tenants::measure),
+        (Group::Document, "context document", document::measure),
     ];
     step("bench", "filling the tables");
     schema::fill(bench)?;

@@ -25,6 +25,8 @@ pub(crate) struct Scale {
     pub updates: u32,
     /// Changes after which every connected backend is asked.
     pub broadcasts: usize,
+    /// Users whose document is made in one turn.
+    pub documents: u64,
     /// Numbers of tenants to compare.
     pub tenant_counts: &'static [u64],
 }
@@ -43,6 +45,7 @@ impl Scale {
             resolutions: 20_000,
             updates: 300,
             broadcasts: 30,
+            documents: 2_000,
             tenant_counts: &[10, 1_000, 100_000, 1_000_000],
         }
     }
@@ -60,6 +63,7 @@ impl Scale {
             resolutions: 2_000,
             updates: 20,
             broadcasts: 3,
+            documents: 200,
             tenant_counts: &[10, 1_000],
         }
     }
