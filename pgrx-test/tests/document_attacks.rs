@@ -196,6 +196,7 @@ fn text_does_not_reach_out_of_its_place() {
 #[test]
 fn a_callers_search_path_changes_nothing() {
     let world = world();
+    let expected = world.by_hand(ANN);
     world.admin().ok(&format!(
         "CREATE SCHEMA lair; GRANT ALL ON SCHEMA lair TO {0}; ALTER DATABASE {1} SET search_path = lair, public;
          ALTER ROLE {0} SET search_path = lair, pg_catalog, public",
@@ -209,7 +210,7 @@ fn a_callers_search_path_changes_nothing() {
             CREATE TABLE lair.tenant_apps (tenant_id uuid, app_key text); SET search_path = lair, pg_catalog, public");
     assert_eq!(
         app.text("SELECT public.get_user_tenant_context()"),
-        world.by_hand(ANN)
+        expected
     );
     assert_eq!(
         app.text("SHOW search_path").as_deref(),

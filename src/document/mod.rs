@@ -4,7 +4,9 @@
 //! `access` who may see whose, `read` reads the sources, `answer` keeps what was read.
 
 mod access;
+mod analysis;
 mod answer;
+mod arguments;
 mod definition;
 mod failure;
 mod function;
