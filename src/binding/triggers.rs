@@ -205,6 +205,9 @@ pub fn mend_registry(tables: &RegistryTables) -> Result<()> {
             run_as_owner(table, &[statement])?;
         }
     }
+    if let Some(registrations) = catalog::relation_oid("tenancy", "context_registration") {
+        mend_registrations(registrations)?;
+    }
     Ok(())
 }
 
