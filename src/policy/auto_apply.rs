@@ -11,12 +11,15 @@ use serde::Deserialize;
 use super::apply;
 use super::auto_event::Event;
 use super::auto_register::{self, AutoSchema};
+use super::choose::{Choice, choose};
+use super::inspect;
 use super::model::{Mode, Options, Template};
 use super::protect::{self, Outcome, Request};
 use super::render::quoted;
 use super::spi;
 use super::store::{self, Row};
 use super::subtransaction;
+use crate::binding;
 use crate::catalog;
 use crate::error::{Error, Result};
 
@@ -127,15 +130,33 @@ fn task(candidate: &Candidate, event: &Event, schemas: &[AutoSchema]) -> Result<
         return Ok(None);
     }
     Ok(Some(Task {
-        request: Request {
-            template: Template::Tenant,
-            column: schema.tenant_column.clone(),
-            mode: Mode::parse(&schema.mode)?,
-            options: Some(Options::parse(&schema.options)?),
-        },
+        request: by_shape(
+            relation,
+            Request {
+                template: Template::Tenant,
+                column: schema.tenant_column.clone(),
+                mode: Mode::parse(&schema.mode)?,
+                options: Some(Options::parse(&schema.options)?),
+            },
+        )?,
         strict: schema.strict,
         by_parent: false,
     }))
+}
+
+/// What the table's shape asks for; where it asks for nothing, what fails with the reason.
+fn by_shape(relation: pg_sys::Oid, request: Request) -> Result<Request> {
+    if binding::current()?.is_none() {
+        return Ok(request);
+    }
+    let chosen = match inspect::listed(relation, &request.column)? {
+        Some(table) => Some(choose(&table, &request)?),
+        None => None,
+    };
+    Ok(match chosen {
+        Some(Choice::Protect(chosen, _)) => chosen,
+        Some(Choice::Leave(_)) | None => request,
+    })
 }
 
 fn of_schema<'a>(schemas: &'a [AutoSchema], name: &str) -> Option<&'a AutoSchema> {

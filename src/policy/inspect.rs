@@ -242,9 +242,8 @@ pub struct Listed {
     pub nullable: bool,
 }
 
-/// The tables of a schema.
-pub fn tables_of(schema: &str, column: &str) -> Result<Vec<Listed>> {
-    spi::rows(
+macro_rules! listed {
+    () => {
         "SELECT pg_catalog.jsonb_build_object('oid', c.oid::pg_catalog.int8, 'kind', c.relkind,
            'follows_parent', EXISTS (SELECT FROM pg_catalog.pg_inherits i
               JOIN pg_catalog.pg_class p ON p.oid = i.inhparent AND p.relnamespace = c.relnamespace
@@ -255,8 +254,23 @@ pub fn tables_of(schema: &str, column: &str) -> Result<Vec<Listed>> {
            'has_column', EXISTS (SELECT FROM pg_catalog.pg_attribute a
               WHERE a.attrelid = c.oid AND a.attname = $2 AND a.attnum > 0 AND NOT a.attisdropped))::pg_catalog.text
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-         WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'f') ORDER BY c.oid",
+         WHERE c.relkind IN ('r', 'p', 'f')"
+    };
+}
+
+/// The tables of a schema.
+pub fn tables_of(schema: &str, column: &str) -> Result<Vec<Listed>> {
+    spi::rows(
+        concat!(listed!(), " AND n.nspname = $1 ORDER BY c.oid"),
         &[schema.into(), column.into()],
+    )
+}
+
+/// One table; `None` where it is none.
+pub fn listed(relation: pg_sys::Oid, column: &str) -> Result<Option<Listed>> {
+    spi::row(
+        concat!(listed!(), " AND c.oid = $1"),
+        &[relation.into(), column.into()],
     )
 }
 

@@ -22,6 +22,7 @@ mod schema;
 mod session;
 mod statements;
 mod stats;
+mod templates;
 mod tenants;
 mod variant;
 
@@ -72,6 +73,8 @@ enum Group {
     Membership,
     /// Memory of a backend that served everybody
     Memory,
+    /// Templates of more than one comparison
+    Templates,
     /// From ten tenants to a million
     Tenants,
     /// The context as a document
@@ -169,6 +172,7 @@ fn measure(bench: &Bench, only: &[Group]) -> Result<Vec<Figure>> {
         (Group::Resolution, "resolution", resolution::measure),
         (Group::Membership, "membership changes", membership::measure),
         (Group::Memory, "memory", memory::measure),
+        (Group::Templates, "templates", templates::measure),
         (Group::Tenants, "numbers of tenants", tenants::measure),
         (Group::Document, "context document", document::measure),
     ];

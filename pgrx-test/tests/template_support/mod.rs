@@ -3,7 +3,7 @@
 
 #![allow(dead_code)]
 
-use pgrx_test::fixture::ClientExt;
+use pgrx_test::fixture::{ClientExt, quote_literal};
 use postgres::{Client, SimpleQueryMessage};
 
 use crate::policy_support::{A, B, Stage};
@@ -51,8 +51,9 @@ impl World {
 
     /// Enforces a template and returns what was said.
     pub fn enforce(&self, table: &str, template: &str, column: &str, options: &str) -> String {
+        let options = quote_literal(options);
         let sql = format!(
-            "SELECT result FROM tenancy.protect_table('app.{table}', '{template}', '{column}', 'enforce', '{options}') LIMIT 1"
+            "SELECT result FROM tenancy.protect_table('app.{table}', '{template}', '{column}', 'enforce', {options}) LIMIT 1"
         );
         self.stage.owner().text(&sql).expect("a result")
     }
