@@ -78,6 +78,9 @@ BEGIN
 END $$;
 SELECT pg_temp.plan('SELECT * FROM marks WHERE note_id = 102');
 SELECT pg_temp.plan('SELECT sum(m.total) FROM notes n JOIN marks m ON m.note_id = n.id WHERE n.id < 1000');
+-- All rows of a child: the parents are read once. Not by workers, to which Postgres gives no EXISTS that
+-- depends on the row, whoever wrote it.
+SELECT pg_temp.plan('SELECT count(*) FROM marks');
 -- Parallel plans stay parallel.
 SET LOCAL enable_indexscan = off;
 SET LOCAL enable_indexonlyscan = off;
@@ -90,9 +93,6 @@ EXPLAIN (COSTS OFF) SELECT count(*) FROM config;
 EXPLAIN (COSTS OFF) SELECT count(*) FROM profiles;
 EXPLAIN (COSTS OFF) SELECT count(*) FROM members;
 EXPLAIN (COSTS OFF) SELECT count(*) FROM flags;
--- The parents are few enough to be read by each worker.
-SET LOCAL min_parallel_table_scan_size = '2MB';
-SELECT pg_temp.plan('SELECT count(*) FROM marks');
 COMMIT;
 RESET ROLE;
 DROP OWNED BY regress_templates_app;
