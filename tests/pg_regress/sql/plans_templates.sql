@@ -41,15 +41,11 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO regress_t
 SET ROLE regress_templates_app;
 BEGIN;
 SET LOCAL app.current_user_id = 'u2';
--- shared_read: both tenants by the index, and only their partitions. Writing tests what reading does as
--- well, as Postgres wants it of every statement that reads what it writes.
-EXPLAIN (COSTS OFF) SELECT * FROM tools WHERE total > 10;
-EXPLAIN (COSTS OFF) UPDATE tools SET total = 0 WHERE total > 10;
+-- shared_read: only the partitions of both tenants
 EXPLAIN (COSTS OFF) SELECT * FROM events;
 SET LOCAL plan_cache_mode = force_generic_plan;
 PREPARE all_events AS SELECT * FROM events;
 EXPLAIN (COSTS OFF) EXECUTE all_events;
-EXPLAIN (COSTS OFF) DELETE FROM events;
 SET LOCAL enable_bitmapscan = off;
 -- tenant_read_admin_write: the role is one more call beside the index
 EXPLAIN (COSTS OFF) SELECT * FROM config WHERE total > 10;
@@ -77,7 +73,6 @@ BEGIN
     END LOOP;
 END $$;
 SELECT pg_temp.plan('SELECT * FROM marks WHERE note_id = 102');
-SELECT pg_temp.plan('SELECT sum(m.total) FROM notes n JOIN marks m ON m.note_id = n.id WHERE n.id < 1000');
 -- All rows of a child: the parents are read once. Not by workers, to which Postgres gives no EXISTS that
 -- depends on the row, whoever wrote it.
 SELECT pg_temp.plan('SELECT count(*) FROM marks');
