@@ -17,6 +17,12 @@ fn said(world: &World) -> Vec<String> {
             let [table, template, result] =
                 [0, 1, 2].map(|place| row[place].clone().unwrap_or_else(|| "-".into()));
             let table = table.trim_start_matches("app.").to_owned();
+            // Keys that do not carry the tenant are another matter.
+            let result = result
+                .split("; 1 unique key")
+                .next()
+                .unwrap_or_default()
+                .to_owned();
             format!("{table} {template}: {result}")
         })
         .collect()
