@@ -160,7 +160,7 @@ fn cluster(run: &Path, bin_dir: &Path, label: &str, preload: &str) -> Result<Clu
 
 fn measure(bench: &Bench, only: &[Group]) -> Result<Vec<Figure>> {
     type Measure = fn(&Bench) -> Result<Vec<Figure>>;
-    let groups: [(Group, &str, Measure); 9] = [
+    let groups: [(Group, &str, Measure); 10] = [
         (Group::Filters, "filters", filters::measure),
         (
             Group::Function,
