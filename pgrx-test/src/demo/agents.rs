@@ -21,6 +21,13 @@ pub fn show(play: &mut Play) -> Result<()> {
         play.attempts(&mut application, member, &[seen])?;
     }
 
+    play.heading("One call says all that a page begins with")?;
+    play.attempts(
+        &mut application,
+        MEMBER_1,
+        &["SELECT key, left(value::text, 80) AS value FROM jsonb_each(get_user_tenant_context())"],
+    )?;
+
     play.heading("The member of organisation 1 wants more")?;
     play.attempts(
         &mut application,

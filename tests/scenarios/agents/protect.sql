@@ -50,3 +50,18 @@ CREATE POLICY agents_in_sight ON tenant_agents AS RESTRICTIVE FOR INSERT
     WITH CHECK (EXISTS (SELECT FROM agents WHERE agents.id = agent_id));
 CREATE POLICY agents_in_sight_still ON tenant_agents AS RESTRICTIVE FOR UPDATE
     USING (true) WITH CHECK (EXISTS (SELECT FROM agents WHERE agents.id = agent_id));
+
+-- One call instead of seven queries.
+SELECT tenancy.register_context('user', 'users', user_column => 'id',
+    columns => '{email, joined.full_name, joined.role}',
+    joined => 'profiles', joined_on => 'joined.id = source.id', joined_user_column => 'id');
+SELECT tenancy.register_context('organization', 'organizations', tenant_column => 'id',
+    columns => '{id, name, slug, tenant_type, tenant_key, is_active}');
+SELECT tenancy.register_context('config', 'tenant_configurations',
+    columns => '{ui_config, enabled_features, enabled_apps, enabled_agent_tiers, limits, compliance_settings}');
+SELECT tenancy.register_context('apps', 'tenant_apps', 'array', order_by => 'display_order',
+    visible => 'is_visible AND is_enabled', columns => '{app_key, app_name, app_route}');
+SELECT tenancy.register_context('feature_flags', 'feature_flags', 'array', global => true,
+    visible => 'source.is_active', order_by => 'flag_key',
+    columns => '{flag_key, "coalesce(joined.enabled, source.default_value) AS enabled"}',
+    joined => 'tenant_feature_flags', joined_on => 'joined.feature_flag_id = source.id');
