@@ -29,6 +29,7 @@ CREATE TABLE tenancy.protection (
     protected_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     PRIMARY KEY (schema_name, table_name)
 );
+CREATE INDEX protection_relation_oid_idx ON tenancy.protection (relation_oid);
 COMMENT ON TABLE tenancy.protection IS 'registered tables: written by tenancy.protect_table(), shown by tenancy.protected_tables';
 COMMENT ON COLUMN tenancy.protection.tenant_column IS 'null for a template whose tables have none';
 COMMENT ON COLUMN tenancy.protection.relation_oid IS 'follows a rename; believed only in the database named by database_oid, since a restore gives new oids';

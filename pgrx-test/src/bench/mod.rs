@@ -25,6 +25,7 @@ mod stats;
 mod templates;
 mod tenants;
 mod variant;
+mod whole_schema;
 
 use std::path::{Path, PathBuf};
 
@@ -79,6 +80,8 @@ enum Group {
     Tenants,
     /// The context as a document
     Document,
+    /// Protecting a schema of a thousand tables
+    Schema,
     /// Instructions of a backend under valgrind; only when asked for
     Instructions,
 }
@@ -150,6 +153,8 @@ fn cluster(run: &Path, bin_dir: &Path, label: &str, preload: &str) -> Result<Clu
         .set("autovacuum", "off")
         .set("checkpoint_timeout", "1d")
         .set("max_wal_size", "32GB")
+        // A thousand tables are protected in one transaction.
+        .set("max_locks_per_transaction", "1024")
         .set("wal_level", "minimal")
         .set("max_wal_senders", "0")
         .set("shared_buffers", "1GB")
@@ -160,7 +165,7 @@ fn cluster(run: &Path, bin_dir: &Path, label: &str, preload: &str) -> Result<Clu
 
 fn measure(bench: &Bench, only: &[Group]) -> Result<Vec<Figure>> {
     type Measure = fn(&Bench) -> Result<Vec<Figure>>;
-    let groups: [(Group, &str, Measure); 10] = [
+    let groups: [(Group, &str, Measure); 11] = [
         (Group::Filters, "filters", filters::measure),
         (
             Group::Function,
@@ -175,6 +180,7 @@ fn measure(bench: &Bench, only: &[Group]) -> Result<Vec<Figure>> {
         (Group::Templates, "templates", templates::measure),
         (Group::Tenants, "numbers of tenants", tenants::measure),
         (Group::Document, "context document", document::measure),
+        (Group::Schema, "whole schemas", whole_schema::measure),
     ];
     step("bench", "filling the tables");
     schema::fill(bench)?;

@@ -29,6 +29,10 @@ pub(crate) struct Scale {
     pub documents: u64,
     /// Numbers of tenants to compare.
     pub tenant_counts: &'static [u64],
+    /// Tables of the schemas that are protected as a whole.
+    pub schema_tables: &'static [u64],
+    /// How often each is.
+    pub schema_rounds: usize,
 }
 
 impl Scale {
@@ -47,6 +51,8 @@ impl Scale {
             broadcasts: 30,
             documents: 2_000,
             tenant_counts: &[10, 1_000, 100_000, 1_000_000],
+            schema_tables: &[500, 1_000],
+            schema_rounds: 3,
         }
     }
 
@@ -65,6 +71,8 @@ impl Scale {
             broadcasts: 3,
             documents: 200,
             tenant_counts: &[10, 1_000],
+            schema_tables: &[20, 40],
+            schema_rounds: 1,
         }
     }
 }
