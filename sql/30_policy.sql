@@ -89,13 +89,12 @@ AS 'MODULE_PATHNAME', 'tenant_column_immutable';
 COMMENT ON FUNCTION tenancy.tenant_column_immutable() IS
 'trigger of protected tables: refuses to move a row to another tenant';
 
-CREATE FUNCTION tenancy.protection_drift(
-    relation regclass, template text, tenant_column name, mode text, options jsonb, made jsonb, found jsonb)
+CREATE FUNCTION tenancy.protection_drift(schema_name name, table_name name)
 RETURNS text
 LANGUAGE c STABLE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'protection_drift_wrapper';
-COMMENT ON FUNCTION tenancy.protection_drift(regclass, text, name, text, jsonb, jsonb, jsonb) IS
-'in what the catalog differs from a registration; null where it agrees';
+COMMENT ON FUNCTION tenancy.protection_drift(name, name) IS
+'in what the catalog differs from the registration under that name, in words; null where it agrees. tenancy.drift() says more';
 
 CREATE VIEW tenancy.protected_tables AS
 SELECT t.relation, t.schema_name, t.table_name, t.template, t.tenant_column, t.mode, t.mode_since,
@@ -114,7 +113,7 @@ FROM (
            p.*
     FROM tenancy.protection p) t
 CROSS JOIN LATERAL (
-    SELECT tenancy.protection_drift(t.relation, t.template, t.tenant_column, t.mode, t.options, t.made, t.found) AS drift) d
+    SELECT tenancy.protection_drift(t.schema_name, t.table_name) AS drift) d
 WHERE t.relation IS NOT NULL;
 COMMENT ON VIEW tenancy.protected_tables IS
 'protected tables that exist: mode, since when, options, and whether the catalog agrees now';

@@ -47,6 +47,11 @@ extension_sql_file!(
     requires = ["policy"]
 );
 extension_sql_file!(
+    "../sql/45_drift.sql",
+    name = "drift",
+    requires = ["auto_protect"]
+);
+extension_sql_file!(
     "../sql/60_document.sql",
     name = "document",
     requires = ["context", "binding"]

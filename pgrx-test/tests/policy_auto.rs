@@ -145,6 +145,39 @@ fn a_table_of_a_dropped_ones_name_is_another_table() {
 }
 
 #[test]
+fn a_table_that_takes_anothers_old_name_is_told_from_it() {
+    let stage = stage(ON);
+    stage.owner().ok(
+        "CREATE TABLE app.items (id int, tenant_id uuid);
+        ALTER TABLE app.items RENAME TO items_old; CREATE TABLE app.items (id int, tenant_id uuid)",
+    );
+    for table in ["app.items", "app.items_old"] {
+        fill(&stage, table);
+        assert!(registered(&stage, table), "{table}");
+    }
+    assert_isolated(&stage, "app.items");
+    assert_eq!(stage.tenant(B).int("SELECT count(*) FROM app.items_old"), 1);
+}
+
+#[test]
+fn a_table_without_the_column_belongs_to_its_parent() {
+    let stage = stage(
+        r#"SELECT tenancy.auto_protect('app', mode => 'enforce', strict => true, options => '{"set_default": true}')"#,
+    );
+    stage.owner().ok(
+        "CREATE TABLE app.items (id int PRIMARY KEY, tenant_id uuid);
+        CREATE TABLE app.lines (id int, item int NOT NULL REFERENCES app.items)",
+    );
+    fill(&stage, "app.items");
+    stage
+        .superuser()
+        .ok("INSERT INTO app.lines VALUES (1, 1), (2, 3)");
+    assert_eq!(stage.tenant(B).int("SELECT id FROM app.lines"), 2);
+    let sql = "SELECT template FROM tenancy.protected_tables WHERE agrees AND relation = 'app.lines'::regclass";
+    assert_eq!(stage.superuser().text(sql).as_deref(), Some("child"));
+}
+
+#[test]
 fn strict_fails_the_command_and_leaves_nothing() {
     let stage = stage(STRICT);
     for (sql, code, says) in [
@@ -192,7 +225,7 @@ fn without_strict_a_warning_says_why_and_the_table_is_there() {
         "CREATE TABLE app.bad (id int); CREATE TABLE app.worse (tenant_id text)",
     );
     assert!(
-        told.contains("WARNING:  table \"app\".\"bad\" is not protected: column \"tenant_id\""),
+        told.contains("WARNING:  table \"app\".\"bad\" is not protected: no column \"tenant_id\""),
         "{told}"
     );
     assert!(
@@ -349,6 +382,11 @@ fn bad_input_is_refused() {
             "SELECT tenancy.auto_protect('app', mode => 'enforce', options => '{\"forces\": true}')",
             "22023",
             "forces",
+        ),
+        (
+            "SELECT tenancy.auto_protect('app', mode => 'enforce', options => '{\"visible\": \"true\"}')",
+            "22023",
+            "one template",
         ),
     ] {
         expect_error(&stage.superuser().error(sql), code, says);

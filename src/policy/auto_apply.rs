@@ -19,9 +19,8 @@ use super::render::quoted;
 use super::spi;
 use super::store::{self, Row};
 use super::subtransaction;
-use crate::binding;
 use crate::catalog;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// A table that the command touched, or one below it.
 #[derive(Debug, Deserialize)]
@@ -67,11 +66,19 @@ WHERE c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't'
 ORDER BY o.depth, c.oid";
 
 /// What is asked for a table, and how a failure counts.
-struct Task {
-    request: Request,
+struct Task<'a> {
+    how: How<'a>,
     strict: bool,
-    /// Because a parent is protected.
-    by_parent: bool,
+}
+
+/// How a table is to be protected.
+enum How<'a> {
+    /// By itself, as it was before.
+    Again(Row),
+    /// Like its parent.
+    LikeParent(pg_sys::Oid, Row),
+    /// By its shape, as its schema is registered.
+    ByShape(&'a AutoSchema),
 }
 
 /// Protects what the command made, moved, attached or detached.
@@ -98,7 +105,11 @@ pub fn protect(event: &Event) -> Result<()> {
 }
 
 /// What is to be done about a table; `None` where nothing is.
-fn task(candidate: &Candidate, event: &Event, schemas: &[AutoSchema]) -> Result<Option<Task>> {
+fn task<'a>(
+    candidate: &Candidate,
+    event: &Event,
+    schemas: &'a [AutoSchema],
+) -> Result<Option<Task<'a>>> {
     let relation = candidate.relation();
     if store::of(relation)?.is_some_and(|row| row.is_of(relation)) {
         return Ok(None);
@@ -111,14 +122,10 @@ fn task(candidate: &Candidate, event: &Event, schemas: &[AutoSchema]) -> Result<
         let above =
             catalog::relation_name(parent).and_then(|name| of_schema(schemas, &name.schema));
         // Naming a partition skips the policies of its parent, so what is excluded does not count.
-        return match own.or(above) {
-            Some(schema) => Ok(Some(Task {
-                request: as_registered(&row, parent)?,
-                strict: schema.strict,
-                by_parent: true,
-            })),
-            None => Ok(None),
-        };
+        return Ok(own.or(above).map(|schema| Task {
+            how: How::LikeParent(parent, row),
+            strict: schema.strict,
+        }));
     }
     let Some(schema) = own.filter(|schema| !schema.exclude.contains(&candidate.name)) else {
         return Ok(None);
@@ -130,33 +137,26 @@ fn task(candidate: &Candidate, event: &Event, schemas: &[AutoSchema]) -> Result<
         return Ok(None);
     }
     Ok(Some(Task {
-        request: by_shape(
-            relation,
-            Request {
-                template: Template::Tenant,
-                column: schema.tenant_column.clone(),
-                mode: Mode::parse(&schema.mode)?,
-                options: Some(Options::parse(&schema.options)?),
-            },
-        )?,
+        how: How::ByShape(schema),
         strict: schema.strict,
-        by_parent: false,
     }))
 }
 
-/// What the table's shape asks for; where it asks for nothing, what fails with the reason.
-fn by_shape(relation: pg_sys::Oid, request: Request) -> Result<Request> {
-    if binding::current()?.is_none() {
-        return Ok(request);
-    }
-    let chosen = match inspect::listed(relation, &request.column)? {
-        Some(table) => Some(choose(&table, &request)?),
-        None => None,
+/// A registration under the name of a new table is of another table: one that was dropped, or that was
+/// renamed since, which it follows.
+fn make_room(relation: pg_sys::Oid) -> Result<()> {
+    let Some(row) = store::of(relation)?.filter(Row::is_of_this_database) else {
+        return Ok(());
     };
-    Ok(match chosen {
-        Some(Choice::Protect(chosen, _)) => chosen,
-        Some(Choice::Leave(_)) | None => request,
-    })
+    match catalog::relation_name(pg_sys::Oid::from(row.relation_oid)) {
+        Some(name) => {
+            let mut followed = row.clone();
+            followed.schema_name = name.schema;
+            followed.table_name = name.name;
+            store::save(&followed, Some(&row))
+        }
+        None => store::delete(&row),
+    }
 }
 
 fn of_schema<'a>(schemas: &'a [AutoSchema], name: &str) -> Option<&'a AutoSchema> {
@@ -185,45 +185,40 @@ fn settle_detached(relation: pg_sys::Oid, schemas: &[AutoSchema]) -> Result<()> 
         return Ok(());
     };
     let task = Task {
-        request: as_registered(&row, relation)?,
         strict: of_schema(schemas, &name.schema).is_some_and(|schema| schema.strict),
-        by_parent: false,
+        how: How::Again(row),
     };
     let qualified = format!("{}.{}", quoted(&name.schema), quoted(&name.name));
     perform(relation, &qualified, &task)
 }
 
-fn perform(relation: pg_sys::Oid, name: &str, task: &Task) -> Result<()> {
+const STRICT: &str = "The schema is strict: tenancy.auto_protect() lets no table be made without protection, unless its argument \"exclude\" names it.";
+
+fn perform(relation: pg_sys::Oid, name: &str, task: &Task<'_>) -> Result<()> {
     let work = || -> Result<Vec<Outcome>> {
-        let outcomes = protect::protect(relation, &task.request)?;
-        if task.by_parent {
+        // In a subtransaction too.
+        apply::see_own_changes();
+        let request = match &task.how {
+            How::Again(row) => as_registered(row, relation)?,
+            How::LikeParent(parent, row) => as_registered(row, *parent)?,
+            How::ByShape(schema) => by_shape(relation, schema)?,
+        };
+        let outcomes = protect::protect(relation, &request)?;
+        if matches!(task.how, How::LikeParent(..)) {
             note_parent(relation)?;
         }
         Ok(outcomes)
     };
-    let outcomes = if task.strict {
-        work().map_err(|error| {
-            let hint = error.hint_text().unwrap_or("Mend what the message says.");
-            Error::new(
-                error.kind(),
-                format!("table {name} is not protected: {}", error.message()),
-            )
-            .detail("tenancy.auto_protect() is strict about its schema.")
-            .hint(format!(
-                "{hint} A table that is to stay open is named in the argument \"exclude\" of tenancy.auto_protect()."
-            ))
-        })?
-    } else {
-        match subtransaction::attempt(work) {
-            Ok(outcomes) => outcomes,
-            Err(failure) => {
-                apply::warning(
-                    &format!("table {name} is not protected: {}", failure.message),
-                    None,
-                    failure.hint.as_deref(),
-                );
-                return Ok(());
-            }
+    let outcomes = match subtransaction::attempt(work) {
+        Ok(outcomes) => outcomes,
+        Err(failure) if task.strict => failure.raise(STRICT),
+        Err(failure) => {
+            apply::warning(
+                &format!("table {name} is not protected: {}", failure.message),
+                failure.detail.as_deref(),
+                failure.hint.as_deref(),
+            );
+            return Ok(());
         }
     };
     for outcome in outcomes
@@ -233,6 +228,21 @@ fn perform(relation: pg_sys::Oid, name: &str, task: &Task) -> Result<()> {
         apply::notice(&format!("table {name}: {}", outcome.result.text()), None);
     }
     Ok(())
+}
+
+fn by_shape(relation: pg_sys::Oid, schema: &AutoSchema) -> Result<Request> {
+    make_room(relation)?;
+    let request = schema.request()?;
+    let Some(table) = inspect::listed(relation, &request.column)? else {
+        return Ok(request);
+    };
+    match choose(&table, &request)? {
+        Choice::Protect(request, _) => Ok(schema.suited(request)),
+        // Protecting it refuses a foreign table as such.
+        Choice::Leave(_) if table.kind == "f" => Ok(request),
+        Choice::Leave(why) => Err(Error::new(Kind::UndefinedColumn, why)
+            .hint("Add the column, or protect the table with the template that fits.")),
+    }
 }
 
 /// Unprotecting the parent takes the table along.

@@ -12,7 +12,8 @@ use serde_json::Value;
 use super::apply;
 use super::auto_switch;
 use super::entry::{given, text};
-use super::model::{Mode, Options};
+use super::model::{Mode, Options, Template};
+use super::protect::Request;
 use super::render::quoted;
 use super::spi;
 use crate::catalog;
@@ -36,6 +37,36 @@ pub struct AutoSchema {
     pub options: Value,
     /// Names of tables that are left out.
     pub exclude: Vec<String>,
+}
+
+impl AutoSchema {
+    /// What is asked for its tables, before their shape is known.
+    pub fn request(&self) -> Result<Request> {
+        Ok(Request {
+            template: Template::Tenant,
+            column: self.tenant_column.clone(),
+            mode: Mode::parse(&self.mode)?,
+            options: Some(Options::parse(&self.options)?),
+        })
+    }
+
+    /// The request without the options that the chosen template does not know.
+    pub fn suited(&self, request: Request) -> Request {
+        let options = request
+            .options
+            .map(|options| options.only_for(request.template));
+        Request { options, ..request }
+    }
+}
+
+/// Whether the relation is a member of an extension.
+pub fn is_of_extension(relation: pg_sys::Oid) -> Result<bool> {
+    let member: Option<bool> = spi::row_planned(
+        "SELECT pg_catalog.to_json(EXISTS (SELECT FROM pg_catalog.pg_depend
+           WHERE classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND objid = $1 AND deptype = 'e'))::pg_catalog.text",
+        &[relation.into()],
+    )?;
+    Ok(member.unwrap_or(false))
 }
 
 /// All registered schemas.
@@ -193,6 +224,7 @@ fn auto_protect(
         let options = Options::parse(
             &options.map_or_else(|| Value::Object(Default::default()), |json| json.0),
         )?;
+        options.check_for_schema()?;
         register(&AutoSchema {
             schema: None,
             registered_as: text(schema, "schema")?,

@@ -47,6 +47,22 @@ pub unsafe extern "C-unwind" fn pg_tenancy_switch_auto_protect(
     pg_sys::Datum::from(0)
 }
 
+/// Whether the event trigger is what the registry wants.
+pub fn is_as_wanted() -> Result<bool> {
+    Ok(state()?.is_none_or(|state| state.wanted == state.enabled))
+}
+
+fn state() -> Result<Option<State>> {
+    let _role = ActingRole::new(extension_owner()?);
+    spi::row_planned(
+        "SELECT pg_catalog.jsonb_build_object(
+           'wanted', EXISTS (SELECT FROM tenancy.auto_protection),
+           'enabled', e.evtenabled IN ('O', 'A'), 'owner', e.evtowner::pg_catalog.int8)::pg_catalog.text
+         FROM pg_catalog.pg_event_trigger e WHERE e.evtname = 'pg_tenancy_auto_protect'",
+        &[],
+    )
+}
+
 #[derive(Deserialize)]
 struct State {
     wanted: bool,
@@ -77,17 +93,7 @@ pub fn mend() -> Result<()> {
 /// Enables or disables the event trigger, as the registry wants it.
 fn set_event_trigger() -> Result<()> {
     apply::see_own_changes();
-    let state: Option<State> = {
-        let _role = ActingRole::new(extension_owner()?);
-        spi::row(
-            "SELECT pg_catalog.jsonb_build_object(
-               'wanted', EXISTS (SELECT FROM tenancy.auto_protection),
-               'enabled', e.evtenabled IN ('O', 'A'), 'owner', e.evtowner::pg_catalog.int8)::pg_catalog.text
-             FROM pg_catalog.pg_event_trigger e WHERE e.evtname = 'pg_tenancy_auto_protect'",
-            &[],
-        )?
-    };
-    let Some(state) = state else { return Ok(()) };
+    let Some(state) = state()? else { return Ok(()) };
     if state.wanted == state.enabled {
         return Ok(());
     }

@@ -10,7 +10,6 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use pgrx::{JsonB, name};
 
-use super::drift::Registered;
 use super::model::{Mode, Options, Template};
 use super::protect::{self, Outcome, Request};
 use super::{
@@ -238,44 +237,6 @@ fn set_mode_of_all(
         mode_switch::set_all(mode, atomic.unwrap_or(false))
     };
     table(run().or_raise())
-}
-
-/// In what an enforced table differs from its registration; NULL where it agrees.
-#[pg_extern(sql = false)]
-fn protection_drift(
-    relation: Option<pg_sys::Oid>,
-    template: Option<&str>,
-    tenant_column: Option<&CStr>,
-    mode: Option<&str>,
-    options: Option<JsonB>,
-    made: Option<JsonB>,
-    found: Option<JsonB>,
-) -> Option<String> {
-    let run = || -> Result<Option<String>> {
-        let (Some(relation), Some(template), Some(options), Some(made), Some(found)) =
-            (relation, template, options, made, found)
-        else {
-            return Ok(None);
-        };
-        if mode != Some("enforce") {
-            return Ok(None);
-        }
-        let column =
-            tenant_column.map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        let made: store::Made = serde_json::from_value(made.0).unwrap_or_default();
-        let found: store::Found = serde_json::from_value(found.0).unwrap_or_default();
-        let registered = Registered {
-            relation,
-            template: Template::parse(template)?,
-            column: &column,
-            options: Options::parse(&options.0).unwrap_or_default(),
-            made: &made,
-            found: &found,
-        };
-        let differences = registered.drift()?;
-        Ok((!differences.is_empty()).then(|| differences.join("; ")))
-    };
-    run().or_raise()
 }
 
 #[pg_extern(sql = false)]

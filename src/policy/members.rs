@@ -151,6 +151,7 @@ fn member(
         made.link.as_deref(),
     )?;
     made.link = rule.link.as_ref().map(|link| link.constraint.clone());
+    found.owner = catalog::role_name(pg_sys::Oid::from(facts.owner));
     found.column_number = facts.column.as_ref().map_or(0, |column| column.number);
     let row = Row {
         schema_name: facts.schema.clone(),

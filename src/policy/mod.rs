@@ -11,7 +11,8 @@
 //! | foreign keys | `key_catalog`, `key_definition`, `key_plan`, `key_completion` |
 //! | unique keys | `unique_catalog`, `unique_keys` |
 //! | rows that are refused, or should be | `bad_rows`, `immutable`, `cross_links` |
-//! | how it is said, and compared | `describe`, `drift`, `compare` |
+//! | how it is said, and compared | `describe`, `compare` |
+//! | whether it still is so | `drift_scan` (all), `drift`, `drift_gate` (one table), `drift_look`, `drift_catalog`, `seen`, `difference` (the words); `repair`, `repair_steps` |
 //! | the statements and names, pure | `model`, `options`, `names`, `render`, `plan` |
 //! | the catalog, the registry, running | `inspect`, `store`, `spi`, `apply`, `subtransaction` |
 //! | tables made later | `auto_register` (which schemas), `auto_switch`, `auto_event` (when), `auto_apply` (what) |
@@ -28,7 +29,12 @@ mod choose;
 mod compare;
 mod cross_links;
 mod describe;
+mod difference;
 mod drift;
+mod drift_catalog;
+mod drift_gate;
+mod drift_look;
+mod drift_scan;
 mod drop_guard;
 mod entry;
 mod gate;
@@ -54,7 +60,10 @@ mod protect_schema;
 mod protect_schema_by_table;
 mod protectable;
 mod render;
+mod repair;
+mod repair_steps;
 mod rule;
+mod seen;
 mod spi;
 mod store;
 mod subtransaction;

@@ -16,6 +16,7 @@ use super::members::{Member, gather, wish};
 use super::model::{Mode, Options, Template};
 use super::plan::Plan;
 use super::rule;
+use super::seen;
 use super::store;
 use super::unique_keys;
 use crate::binding::{self, TenantType, tenant_type};
@@ -109,6 +110,7 @@ pub fn protect(relation: pg_sys::Oid, request: &Request) -> Result<Vec<Outcome>>
         apply::run(&rest)?;
         let changed = !rest.now.is_empty() || done > 0;
         read_back_default(member)?;
+        seen::note(member)?;
         store::save(&member.row, member.previous.as_ref())?;
         let changed = changed || member.previous.as_ref() != Some(&member.row);
         outcomes.push(Outcome {

@@ -9,6 +9,7 @@ use pgrx::{JsonB, pg_sys};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::seen::Seen;
 use super::spi;
 use crate::catalog::{self, RelationName};
 use crate::error::Result;
@@ -40,6 +41,8 @@ pub struct Made {
     pub link: Option<String>,
     /// Protected because a parent was, and so unprotected with it.
     pub by_parent: bool,
+    /// By which it is known again without opening the table.
+    pub seen: Seen,
 }
 
 /// A foreign key that carries the tenant.
@@ -79,6 +82,8 @@ pub struct Found {
     pub noted: bool,
     /// `attnum` of the tenant column.
     pub column_number: i16,
+    /// The owner that it was protected for.
+    pub owner: String,
     /// Closed by a DROP EXTENSION .. CASCADE of earlier.
     pub closed: bool,
 }
@@ -121,11 +126,15 @@ impl Row {
         )
     }
 
-    /// Whether `relation` is the very table that was registered, not one of its name or a restored one.
-    pub fn is_of(&self, relation: pg_sys::Oid) -> bool {
+    /// Whether its oids are of this database.
+    pub fn is_of_this_database(&self) -> bool {
         // SAFETY: MyDatabaseId is set before any user code runs in a backend.
         self.database_oid == unsafe { pg_sys::MyDatabaseId }.to_u32()
-            && self.relation_oid == relation.to_u32()
+    }
+
+    /// Whether `relation` is the very table that was registered, not one of its name or a restored one.
+    pub fn is_of(&self, relation: pg_sys::Oid) -> bool {
+        self.is_of_this_database() && self.relation_oid == relation.to_u32()
     }
 
     /// The tenant column as `relation` names it today: it may have been renamed since. Its number is
@@ -166,17 +175,41 @@ macro_rules! rows {
 
 const ROWS: &str = rows!();
 
+const NAMED: &str = concat!(rows!(), " WHERE schema_name = $1 AND table_name = $2");
+
 const ROW: &str = concat!(
     rows!(),
     " WHERE (schema_name = $1 AND table_name = $2) OR relation_oid = $3"
 );
 
+/// All registrations, those of tables that are gone too.
+pub fn everything() -> Result<Vec<Row>> {
+    let _role = ActingRole::new(extension_owner()?);
+    spi::rows(ROWS, &[])
+}
+
+/// The registration under that name.
+pub fn named(schema: &str, table: &str) -> Result<Option<Row>> {
+    let _role = ActingRole::new(extension_owner()?);
+    spi::row_planned(NAMED, &[schema.into(), table.into()])
+}
+
+/// Who registered the table.
+pub fn registered_by(row: &Row) -> Result<Option<String>> {
+    let _role = ActingRole::new(extension_owner()?);
+    spi::row(
+        "SELECT pg_catalog.to_json(protected_by)::pg_catalog.text FROM tenancy.protection
+         WHERE schema_name = $1 AND table_name = $2",
+        &[
+            row.schema_name.as_str().into(),
+            row.table_name.as_str().into(),
+        ],
+    )
+}
+
 /// All registered tables that exist, with the relation that each means, in the order of oids.
 pub fn all() -> Result<Vec<(pg_sys::Oid, Row)>> {
-    let rows: Vec<Row> = {
-        let _role = ActingRole::new(extension_owner()?);
-        spi::rows(ROWS, &[])?
-    };
+    let rows = everything()?;
     let mut found: Vec<(pg_sys::Oid, Row)> = rows
         .into_iter()
         .filter_map(|row| row.relation().map(|oid| (oid, row)))
