@@ -31,6 +31,17 @@ pub enum ContextScope {
     Session,
 }
 
+/// Where shadow mode evaluates what enforcement would.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
+pub enum ShadowPlacement {
+    /// After all filters and joins of the query.
+    #[name = c"join"]
+    Join,
+    /// After the filters of the table.
+    #[name = c"scan"]
+    Scan,
+}
+
 static MISSING_CONTEXT: GucSetting<MissingContext> =
     GucSetting::<MissingContext>::new(MissingContext::Error);
 static CONTEXT_SCOPE: GucSetting<ContextScope> =
@@ -38,6 +49,8 @@ static CONTEXT_SCOPE: GucSetting<ContextScope> =
 static CACHE_ENTRIES: GucSetting<i32> = GucSetting::<i32>::new(1024);
 static DOCUMENT_CACHE: GucSetting<i32> = GucSetting::<i32>::new(4096);
 static INLINE_DDL_ROWS: GucSetting<i32> = GucSetting::<i32>::new(100_000);
+static SHADOW_PLACEMENT: GucSetting<ShadowPlacement> =
+    GucSetting::<ShadowPlacement>::new(ShadowPlacement::Join);
 static PRELOADED: AtomicBool = AtomicBool::new(false);
 static ADMIN_ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
@@ -104,6 +117,14 @@ pub fn init() {
         GucContext::Suset,
         GucFlags::default(),
     );
+    GucRegistry::define_enum_guc(
+        c"pg_tenancy.shadow_placement",
+        c"Where shadow mode looks at rows.",
+        c"join looks at rows that passed all filters and joins of their query; scan, simpler, at rows that passed the filters of their table.",
+        &SHADOW_PLACEMENT,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
     // SAFETY: the prefix is a NUL-terminated literal.
     unsafe { pg_sys::MarkGUCPrefixReserved(c"pg_tenancy".as_ptr()) };
 }
@@ -131,6 +152,11 @@ pub fn document_cache_bytes() -> usize {
 /// `pg_tenancy.inline_ddl_rows`, in estimated rows.
 pub fn inline_ddl_rows() -> i64 {
     i64::from(INLINE_DDL_ROWS.get())
+}
+
+/// `pg_tenancy.shadow_placement`.
+pub fn shadow_placement() -> ShadowPlacement {
+    SHADOW_PLACEMENT.get()
 }
 
 /// The names in `pg_tenancy.admin_role`.

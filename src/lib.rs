@@ -14,6 +14,7 @@ mod hooks;
 mod pg_compat;
 mod policy;
 mod registry;
+mod shadow;
 mod status;
 
 use pgrx::prelude::*;
@@ -58,6 +59,11 @@ extension_sql_file!(
 );
 
 extension_sql_file!("../sql/50_keys.sql", name = "keys", requires = ["policy"]);
+extension_sql_file!(
+    "../sql/70_shadow.sql",
+    name = "shadow",
+    requires = ["policy"]
+);
 
 /// Runs once per process: in the postmaster under `shared_preload_libraries`, else in the backend
 /// that first needs the library. Must not touch the catalog: there may be no transaction.
@@ -66,4 +72,5 @@ extension_sql_file!("../sql/50_keys.sql", name = "keys", requires = ["policy"]);
 pub extern "C-unwind" fn _PG_init() {
     gucs::init();
     hooks::init();
+    shadow::init();
 }

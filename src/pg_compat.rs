@@ -4,6 +4,8 @@
 //! Owns each `#[cfg(feature = "pgNN")]` of the extension. Must never hold a decision: one name, one
 //! meaning, on every version.
 
+pub mod planner;
+
 use pgrx::pg_sys;
 
 use crate::catalog;
@@ -87,8 +89,8 @@ pub unsafe fn named_relation(
     }
 }
 
-/// Defines an `ExecutorRun` hook, whose arguments differ: it calls the second argument with the query
-/// and goes on to the hook in the third.
+/// Defines an `ExecutorRun` hook, whose arguments differ: it calls the second argument with the query,
+/// keeps what that returns while the query runs, and goes on to the hook in the third.
 #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]
 macro_rules! executor_run_hook {
     ($name:ident, $before:path, $previous:ident) => {
@@ -101,7 +103,7 @@ macro_rules! executor_run_hook {
         ) {
             // SAFETY: Postgres passes a valid query; the previous hook expects the same.
             unsafe {
-                $before(query);
+                let _running = $before(query);
                 match $previous {
                     #[allow(
                         ffi_unwind_calls,
@@ -117,8 +119,8 @@ macro_rules! executor_run_hook {
     };
 }
 
-/// Defines an `ExecutorRun` hook, whose arguments differ: it calls the second argument with the query
-/// and goes on to the hook in the third.
+/// Defines an `ExecutorRun` hook, whose arguments differ: it calls the second argument with the query,
+/// keeps what that returns while the query runs, and goes on to the hook in the third.
 #[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17")))]
 macro_rules! executor_run_hook {
     ($name:ident, $before:path, $previous:ident) => {
@@ -130,7 +132,7 @@ macro_rules! executor_run_hook {
         ) {
             // SAFETY: Postgres passes a valid query; the previous hook expects the same.
             unsafe {
-                $before(query);
+                let _running = $before(query);
                 match $previous {
                     #[allow(
                         ffi_unwind_calls,

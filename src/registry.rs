@@ -152,6 +152,11 @@ pub struct ProtectionRow {
     pub template: String,
     /// As JSON.
     pub options: String,
+    pub tenant_column: String,
+    /// As JSON; read for tables in shadow mode only.
+    pub found: String,
+    /// As JSON; read for tables in shadow mode only.
+    pub made: String,
 }
 
 /// The rows of `tenancy.protection`, by a catalog scan: no SPI, no snapshot of the transaction.
@@ -159,14 +164,19 @@ pub fn protection_rows(table: pg_sys::Oid) -> Vec<ProtectionRow> {
     let mut rows = Vec::new();
     scan(table, |row| {
         let text = |name: &CStr| row.text(name).unwrap_or_default();
+        let mode = text(c"mode");
+        let of_shadow = |name: &CStr| (mode == "shadow").then(|| text(name)).unwrap_or_default();
         rows.push(ProtectionRow {
             schema: text(c"schema_name"),
             name: text(c"table_name"),
             database: row.oid(c"database_oid"),
             relation: row.oid(c"relation_oid"),
-            mode: text(c"mode"),
             template: text(c"template"),
             options: text(c"options"),
+            tenant_column: text(c"tenant_column"),
+            found: of_shadow(c"found"),
+            made: of_shadow(c"made"),
+            mode,
         });
     });
     rows

@@ -17,6 +17,8 @@ struct Watch {
     binding_stale: bool,
     /// The list of protected tables must be read again.
     protection_stale: bool,
+    /// What shadow mode knows of tables must be read again.
+    shadow_stale: bool,
     /// This transaction wrote identity data.
     own_changes: bool,
     sentinel: pg_sys::Oid,
@@ -25,6 +27,8 @@ struct Watch {
     /// The bound tables with their partitions and children, sorted.
     bound: Vec<pg_sys::Oid>,
     documents: Documents,
+    /// The tables in shadow mode, sorted.
+    shadowed: Vec<pg_sys::Oid>,
 }
 
 /// The same for the sources of the context document. They have a generation of their own, so that a
@@ -55,6 +59,7 @@ static WATCH: Single = Single(UnsafeCell::new(Watch {
     generation: 1,
     binding_stale: true,
     protection_stale: true,
+    shadow_stale: true,
     own_changes: false,
     sentinel: pg_sys::InvalidOid,
     binding: pg_sys::InvalidOid,
@@ -68,6 +73,7 @@ static WATCH: Single = Single(UnsafeCell::new(Watch {
         registrations: pg_sys::InvalidOid,
         sources: Vec::new(),
     },
+    shadowed: Vec::new(),
 }));
 
 fn with<T>(f: impl FnOnce(&mut Watch) -> T) -> T {
@@ -164,6 +170,13 @@ pub fn mark_registrations_stale() {
     with(|watch| watch.documents.forget_registrations());
 }
 
+/// Watches the tables in shadow mode.
+pub fn watch_shadowed(mut relations: Vec<pg_sys::Oid>) {
+    relations.sort_unstable_by_key(|relation| relation.to_u32());
+    let old = with(|watch| std::mem::replace(&mut watch.shadowed, relations));
+    drop(old);
+}
+
 /// Notes that this transaction writes identity data. The message that its trigger registers is taken
 /// in at the next command, which may be one of another trigger, before the row itself is written.
 pub fn note_own_change() {
@@ -203,6 +216,16 @@ pub fn mark_protection_stale() {
     with(|watch| watch.protection_stale = true);
 }
 
+/// Marks what shadow mode knows as read; returns whether it had to be read again.
+pub fn take_shadow_stale() -> bool {
+    with(|watch| std::mem::replace(&mut watch.shadow_stale, false))
+}
+
+/// Marks what shadow mode knows as not read.
+pub fn mark_shadow_stale() {
+    with(|watch| watch.shadow_stale = true);
+}
+
 #[pg_guard]
 unsafe extern "C-unwind" fn relation_invalidated(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
     let identity_changed = with(|watch| {
@@ -218,9 +241,18 @@ unsafe extern "C-unwind" fn relation_invalidated(_argument: pg_sys::Datum, relat
         }
         if everything || relation == watch.protection {
             watch.protection_stale = true;
+            watch.shadow_stale = true;
+        }
+        if watch
+            .shadowed
+            .binary_search_by_key(&relation.to_u32(), |shadowed| shadowed.to_u32())
+            .is_ok()
+        {
+            watch.shadow_stale = true;
         }
         if binding {
             watch.binding_stale = true;
+            watch.shadow_stale = true;
         }
         let changed = binding || relation == watch.sentinel;
         if changed {
@@ -248,6 +280,7 @@ unsafe extern "C-unwind" fn function_invalidated(
 ) {
     with(|watch| {
         watch.binding_stale = true;
+        watch.shadow_stale = true;
         watch.generation += 1;
         watch.documents.forget_registrations();
     });

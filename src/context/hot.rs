@@ -16,7 +16,7 @@ use pgrx::pg_sys::{self, Datum, FunctionCallInfo};
 
 use super::identity::{TenantId, TenantType};
 use super::{questions, resolve};
-use crate::error::OrRaise;
+use crate::error::{OrRaise, Result};
 
 /// What may be asked for. Each has its place in the block.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,17 +47,17 @@ const SLOTS: usize = Slot::SuperAdmin as usize + 1;
 
 /// Answers ready to return, and whether each may be.
 #[repr(C)]
-struct Hot {
-    known: [bool; SLOTS],
-    value: [Datum; SLOTS],
+pub(super) struct Hot {
+    pub(super) known: [bool; SLOTS],
+    pub(super) value: [Datum; SLOTS],
 }
 
-struct Single(UnsafeCell<Hot>);
+pub(super) struct Single(pub(super) UnsafeCell<Hot>);
 
 // SAFETY: a backend has one thread, and no reference outlives an expression below.
 unsafe impl Sync for Single {}
 
-static HOT: Single = Single(UnsafeCell::new(Hot {
+pub(super) static HOT: Single = Single(UnsafeCell::new(Hot {
     known: [false; SLOTS],
     value: [Datum::null(); SLOTS],
 }));
@@ -100,12 +100,14 @@ pub enum Without {
     Null,
     /// An error, or NULL under `missing_context = deny`: the caller is a policy.
     Fail,
+    /// NULL, whatever is wrong: the caller is shadow mode, which must not be noticed.
+    Quiet,
 }
 
 /// The way around when nothing is known yet, and the way out when there is no context.
 #[cold]
 #[inline(never)]
-unsafe fn resolve_then_return(
+pub(super) unsafe fn resolve_then_return(
     fcinfo: FunctionCallInfo,
     wanted: TenantType,
     without: Without,
@@ -114,14 +116,22 @@ unsafe fn resolve_then_return(
         let resolved = match without {
             Without::Null => resolve::current_or_ambiguous(),
             Without::Fail => resolve::current_for_policy(),
-        }
-        .or_raise();
-        if resolved.tenant().is_none() {
+            Without::Quiet => resolve::current(),
+        };
+        let answer = resolved.and_then(|resolved| {
+            let known = resolved.tenant().is_some();
+            known.then(|| resolve::datum(wanted)).transpose()
+        });
+        let answer = if without == Without::Quiet {
+            answer.unwrap_or_default()
+        } else {
+            answer.or_raise()
+        };
+        answer.unwrap_or_else(|| {
             // SAFETY: Postgres passes valid call information.
             unsafe { (*fcinfo).isnull = true };
-            return Datum::null();
-        }
-        resolve::datum(wanted).or_raise()
+            Datum::null()
+        })
     };
     // SAFETY: turns a Rust panic into a Postgres error at this boundary.
     unsafe { pgrx_extern_c_guard(answer) }
@@ -130,8 +140,12 @@ unsafe fn resolve_then_return(
 /// The same for the other questions of policies.
 #[cold]
 #[inline(never)]
-unsafe fn ask_then_return(fcinfo: FunctionCallInfo, slot: Slot, without: Without) -> Datum {
-    let answer = move || match questions::answer(slot, without).or_raise() {
+pub(super) unsafe fn ask_then_return(
+    fcinfo: FunctionCallInfo,
+    slot: Slot,
+    without: Without,
+) -> Datum {
+    let answer = move || match tolerated(questions::answer(slot, without), without) {
         Some(value) => value,
         None => {
             // SAFETY: Postgres passes valid call information.
@@ -141,6 +155,14 @@ unsafe fn ask_then_return(fcinfo: FunctionCallInfo, slot: Slot, without: Without
     };
     // SAFETY: turns a Rust panic into a Postgres error at this boundary.
     unsafe { pgrx_extern_c_guard(answer) }
+}
+
+/// The answer, or none where the caller tolerates that it cannot be had.
+fn tolerated(answer: Result<Option<Datum>>, without: Without) -> Option<Datum> {
+    match without {
+        Without::Quiet => answer.unwrap_or_default(),
+        Without::Null | Without::Fail => answer.or_raise(),
+    }
 }
 
 macro_rules! hot_function {
@@ -169,6 +191,8 @@ macro_rules! hot_function {
         }
     };
 }
+
+pub(super) use hot_function;
 
 hot_function! {
     "`current_tenant_id()`: the tenant as uuid, NULL without a context.",
@@ -265,7 +289,6 @@ hot_function! {
     pg_tenancy_super_or_not, pg_finfo_pg_tenancy_super_or_not, Slot::SuperAdmin,
     ask_then_return(Slot::SuperAdmin, Without::Null)
 }
-
 /// The memory that the answers for one tenant point to.
 pub struct Answers {
     uuid: Option<Box<[u8; 16]>>,

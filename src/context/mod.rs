@@ -10,6 +10,7 @@ pub mod identity;
 pub mod lookup;
 pub mod model;
 pub mod questions;
+mod quiet;
 pub mod resolve;
 pub mod setting;
 pub mod validate;

@@ -3,6 +3,7 @@
 //! Owns the chain of hooks. Each does its cheap exits first; none reads the catalog before them.
 
 mod continued;
+mod planner;
 mod protected;
 
 use pgrx::is_a;
@@ -15,15 +16,18 @@ use crate::error::{OrRaise, Result};
 use crate::gucs::{self, MissingContext};
 use crate::pg_compat;
 use crate::policy::{Needs, Same};
+use crate::shadow;
 
 static mut PREVIOUS_PLANNER: pg_sys::planner_hook_type = None;
 static mut PREVIOUS_UTILITY: pg_sys::ProcessUtility_hook_type = None;
 static mut PREVIOUS_EXECUTOR_START: pg_sys::ExecutorStart_hook_type = None;
 static mut PREVIOUS_EXECUTOR_RUN: pg_sys::ExecutorRun_hook_type = None;
+static mut PREVIOUS_EXECUTOR_FINISH: pg_sys::ExecutorFinish_hook_type = None;
 
 /// Installs the hooks and defines the default settings; called once from `_PG_init`.
 pub fn init() {
     generation::init();
+    planner::init();
     // SAFETY: the backend, or the postmaster, has one thread; the callbacks are static functions.
     unsafe {
         PREVIOUS_PLANNER = pg_sys::planner_hook;
@@ -34,6 +38,8 @@ pub fn init() {
         pg_sys::ExecutorStart_hook = Some(executor_start);
         PREVIOUS_EXECUTOR_RUN = pg_sys::ExecutorRun_hook;
         pg_sys::ExecutorRun_hook = Some(executor_run);
+        PREVIOUS_EXECUTOR_FINISH = pg_sys::ExecutorFinish_hook;
+        pg_sys::ExecutorFinish_hook = Some(executor_finish);
         pg_sys::RegisterXactCallback(Some(transaction_event), core::ptr::null_mut());
     }
     for name in setting::DEFAULT_NAMES {
@@ -52,7 +58,7 @@ unsafe extern "C-unwind" fn plan(
 ) -> *mut pg_sys::PlannedStmt {
     catch_up();
     // SAFETY: Postgres passes a valid query; the previous hook expects the same.
-    unsafe {
+    let next = |query| unsafe {
         match PREVIOUS_PLANNER {
             #[allow(
                 ffi_unwind_calls,
@@ -63,7 +69,12 @@ unsafe extern "C-unwind" fn plan(
             }),
             None => pg_sys::standard_planner(query, text, options, parameters),
         }
+    };
+    if resolve::is_resolving() {
+        return next(query);
     }
+    // SAFETY: as above.
+    unsafe { shadow::plan(query, next) }
 }
 
 /// The arguments of CALL and EXECUTE are computed without the executor.
@@ -81,8 +92,10 @@ unsafe extern "C-unwind" fn utility(
 ) {
     // SAFETY: Postgres passes a valid statement; the previous hook expects the same.
     unsafe {
+        let mut statement = statement;
         if !is_a((*statement).utilityStmt, pg_sys::NodeTag::T_TransactionStmt) {
             catch_up();
+            statement = shadow::utility(statement);
         }
         match PREVIOUS_UTILITY {
             #[allow(
@@ -164,8 +177,14 @@ unsafe fn statement_starts(statement: *const pg_sys::PlannedStmt, flags: i32) ->
         resolve::start_parallel_statement().or_raise();
     }
     // SAFETY: by the caller's promise.
+    let shadowed = unsafe { shadow::starts(statement) };
+    // SAFETY: by the caller's promise.
     let perhaps = unsafe { protected::needs(statement, |_| true) };
     if perhaps == Needs::default() {
+        if shadowed && parallel {
+            // The leader must see what its workers will: the statement's snapshot.
+            hot::forget();
+        }
         return None;
     }
     if !perhaps.user && (hot::has_tenant() || (!parallel && resolve::recall())) {
@@ -210,10 +229,28 @@ pg_compat::executor_run_hook!(executor_run, continue_query, PREVIOUS_EXECUTOR_RU
 
 /// # Safety
 /// `query` is a valid query that was started.
-unsafe fn continue_query(query: *mut pg_sys::QueryDesc) {
+unsafe fn continue_query(query: *mut pg_sys::QueryDesc) -> shadow::Running {
     if !pg_compat::in_parallel_worker() && !resolve::is_resolving() {
         // SAFETY: by the caller's promise.
         unsafe { continued::check(query) };
+    }
+    shadow::Running::begin(query)
+}
+
+/// WITH queries that write are run to their end here.
+#[pg_guard]
+unsafe extern "C-unwind" fn executor_finish(query: *mut pg_sys::QueryDesc) {
+    let _running = shadow::Running::begin(query);
+    // SAFETY: Postgres passes a valid query; the previous hook expects the same.
+    unsafe {
+        match PREVIOUS_EXECUTOR_FINISH {
+            #[allow(
+                ffi_unwind_calls,
+                reason = "the boundary turns a Postgres error into a panic"
+            )]
+            Some(previous) => pgrx::pg_sys::ffi::pg_guard_ffi_boundary(|| previous(query)),
+            None => pg_sys::standard_ExecutorFinish(query),
+        }
     }
 }
 

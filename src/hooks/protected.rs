@@ -46,7 +46,7 @@ pub unsafe fn needs(
                 continue;
             };
             if let Some(named) = pg_compat::named_relation(statement, entry) {
-                let needs = required(&needs, named.required);
+                let needs = needs.required(named.required);
                 if needs != Needs::default() && count(&named) {
                     sum = sum.and(needs);
                 }
@@ -72,20 +72,6 @@ fn of_commands(relation: pg_sys::Oid) -> Option<CommandNeeds> {
             .and_then(|place| protected.get(place))
             .map(|table| table.needs)
     })
-}
-
-/// What the commands need for which privileges are required: the same for which Postgres applies
-/// policies.
-fn required(needs: &CommandNeeds, privileges: u64) -> Needs {
-    [
-        (pg_sys::ACL_SELECT, needs.select),
-        (pg_sys::ACL_INSERT, needs.insert),
-        (pg_sys::ACL_UPDATE, needs.update),
-        (pg_sys::ACL_DELETE, needs.delete),
-    ]
-    .into_iter()
-    .filter(|(privilege, _)| privileges & u64::from(*privilege) != 0)
-    .fold(Needs::default(), |sum, (_, one)| sum.and(one))
 }
 
 fn any_protected() -> bool {

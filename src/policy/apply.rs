@@ -47,6 +47,12 @@ pub fn lock(relation: pg_sys::Oid, mode: u32) {
     unsafe { pg_sys::LockRelationOid(relation, mode as pg_sys::LOCKMODE) };
 }
 
+/// Has every session plan its statements on the table anew, and locks nothing for it.
+pub fn forget_plans(relation: pg_sys::Oid) {
+    // SAFETY: a relation that was just read; the message goes out when the transaction commits.
+    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(relation) };
+}
+
 /// Has every later catalog query of this call see what it has changed: pgrx reads with the
 /// statement's first snapshot until the (sub)transaction has an id.
 pub fn see_own_changes() {

@@ -69,6 +69,7 @@ impl Words {
 pub fn describe(mode: Mode, changed: bool, plan: &Plan) -> Words {
     let mut state = match mode {
         Mode::Permissive => "permissive".to_owned(),
+        Mode::Shadow => "shadow".to_owned(),
         Mode::Enforce => "enforced".to_owned(),
     };
     if !changed {

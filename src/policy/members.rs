@@ -45,7 +45,7 @@ pub fn gather(
         has_parent |= row.is_some();
         root_follows |= row.is_some_and(|row| row.mode == "enforce");
     }
-    if root_follows && writes && request.mode == Mode::Permissive {
+    if root_follows && writes && request.mode != Mode::Enforce {
         return Err(Error::new(
             Kind::ObjectNotInPrerequisiteState,
             format!(
@@ -86,7 +86,7 @@ fn examine(
     let name = catalog::relation_name(relation).ok_or_else(missing)?;
     if !is_reserved(&name.schema) {
         require_administrator(relation)?;
-        if writes {
+        if writes && changes_catalog(relation, request)? {
             // Keeps other DDL away, readers and writers not: protecting again must block nobody.
             apply::lock(relation, pg_sys::ShareUpdateExclusiveLock);
         }
@@ -94,6 +94,12 @@ fn examine(
     let facts = inspect::facts(relation, &request.column)?.ok_or_else(missing)?;
     check_protectable(&facts, &request.column, tenant)?;
     Ok(facts)
+}
+
+/// Whether anything but the registry may have to change: only then is the table locked.
+fn changes_catalog(relation: pg_sys::Oid, request: &Request) -> Result<bool> {
+    Ok(request.mode == Mode::Enforce
+        || store::of(relation)?.is_some_and(|row| row.mode == Mode::Enforce.name()))
 }
 
 /// Whether nothing of the schema can be protected, whoever asks: it is refused for that, not for want

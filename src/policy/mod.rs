@@ -72,4 +72,7 @@ mod unique_keys;
 mod unprotect;
 
 pub use auto_switch::mend as mend_auto_protect;
+pub use model::{Command, Options, Template};
 pub use needs::{CommandNeeds, Needs, Same};
+pub use render::policies;
+pub use rule::of as rule;

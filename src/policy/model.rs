@@ -96,26 +96,24 @@ impl Template {
 pub enum Mode {
     /// Registered, nothing else.
     Permissive,
+    /// Registered; what enforcement would change is recorded.
+    Shadow,
     /// Policies in place, row security enabled (and forced).
     Enforce,
 }
 
 impl Mode {
-    /// The mode of that name. `shadow` has its place in the contract and is refused until it exists.
+    /// The mode of that name.
     pub fn parse(name: &str) -> Result<Self> {
         match name {
             "permissive" => Ok(Self::Permissive),
+            "shadow" => Ok(Self::Shadow),
             "enforce" => Ok(Self::Enforce),
-            "shadow" => Err(Error::new(
-                Kind::FeatureNotSupported,
-                "mode \"shadow\" is not built yet",
-            )
-            .hint("Give mode => 'permissive' to register only, or mode => 'enforce' to isolate.")),
             other => Err(Error::new(
                 Kind::InvalidParameterValue,
                 format!("unknown mode \"{other}\""),
             )
-            .hint("Use 'permissive' or 'enforce'.")),
+            .hint("Use 'permissive', 'shadow' or 'enforce'.")),
         }
     }
 
@@ -123,6 +121,7 @@ impl Mode {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Permissive => "permissive",
+            Self::Shadow => "shadow",
             Self::Enforce => "enforce",
         }
     }
@@ -256,10 +255,7 @@ mod tests {
 
     #[test]
     fn modes_and_templates_are_told_from_nonsense() {
-        assert_eq!(
-            Mode::parse("shadow").unwrap_err().kind(),
-            Kind::FeatureNotSupported
-        );
+        assert_eq!(Mode::parse("shadow"), Ok(Mode::Shadow));
         assert_eq!(
             Mode::parse("ENFORCE").unwrap_err().kind(),
             Kind::InvalidParameterValue

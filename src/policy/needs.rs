@@ -3,6 +3,8 @@
 //! Pure. Owns the answer for each template and command, which the executor's hooks go by. Must agree
 //! with `predicate`: what a predicate depends on is needed here.
 
+use pgrx::pg_sys;
+
 use super::model::{Command, Template};
 use super::options::{Options, Readers, SuperAdmins};
 
@@ -65,6 +67,20 @@ pub struct CommandNeeds {
 }
 
 impl CommandNeeds {
+    /// What the commands need for which privileges are required: the same for which Postgres applies
+    /// policies.
+    pub fn required(&self, privileges: u64) -> Needs {
+        [
+            (pg_sys::ACL_SELECT, self.select),
+            (pg_sys::ACL_INSERT, self.insert),
+            (pg_sys::ACL_UPDATE, self.update),
+            (pg_sys::ACL_DELETE, self.delete),
+        ]
+        .into_iter()
+        .filter(|(privilege, _)| privileges & u64::from(*privilege) != 0)
+        .fold(Needs::default(), |sum, (_, one)| sum.and(one))
+    }
+
     /// Of a registered table; all there is where the registration cannot be read, as that of a later
     /// version.
     pub fn of_row(template: &str, options: &str) -> Self {

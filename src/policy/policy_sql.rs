@@ -19,7 +19,7 @@ use crate::gucs;
 
 /// The statements of enforcement, from the table as it was found.
 pub fn policy_sql(relation: pg_sys::Oid, request: &Request) -> Result<String> {
-    if request.mode == Mode::Permissive {
+    if request.mode != Mode::Enforce {
         return Ok("-- mode permissive changes nothing in the catalog\n".to_owned());
     }
     let tenant = tenant_type()?;

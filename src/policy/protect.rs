@@ -22,6 +22,7 @@ use super::unique_keys;
 use crate::binding::{self, TenantType, tenant_type};
 use crate::error::Result;
 use crate::gucs;
+use crate::shadow;
 
 /// What a caller asks for.
 #[derive(Debug, Clone)]
@@ -71,6 +72,9 @@ pub struct Outcome {
 
 /// Protects a table with its partitions and children.
 pub fn protect(relation: pg_sys::Oid, request: &Request) -> Result<Vec<Outcome>> {
+    if request.mode == Mode::Shadow {
+        shadow::require()?;
+    }
     apply::see_own_changes();
     let tenant = tenant_type()?;
     let request = &request.settled(relation)?;
@@ -112,6 +116,13 @@ pub fn protect(relation: pg_sys::Oid, request: &Request) -> Result<Vec<Outcome>>
         read_back_default(member)?;
         seen::note(member)?;
         store::save(&member.row, member.previous.as_ref())?;
+        let was_shadow = member
+            .previous
+            .as_ref()
+            .is_some_and(|row| row.mode == Mode::Shadow.name());
+        if was_shadow || request.mode == Mode::Shadow {
+            apply::forget_plans(pg_sys::Oid::from(member.facts.oid));
+        }
         let changed = changed || member.previous.as_ref() != Some(&member.row);
         outcomes.push(Outcome {
             relation: pg_sys::Oid::from(member.facts.oid),

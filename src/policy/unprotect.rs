@@ -91,6 +91,7 @@ pub fn unprotect(relation: pg_sys::Oid, missing_ok: bool) -> Result<bool> {
 /// Undoes one table and forgets it.
 pub fn undo(relation: pg_sys::Oid, row: &Row) -> Result<()> {
     apply::lock(relation, pg_sys::AccessExclusiveLock);
+    apply::forget_plans(relation);
     let column = row.column_today(relation);
     let facts = {
         inspect::facts(relation, &column)?

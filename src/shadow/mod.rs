@@ -1,0 +1,66 @@
+//! Shadow mode: what enforcement would change, recorded without changing anything.
+//!
+//! Nothing is in the catalog. While a statement is planned, each relation in shadow mode gets a recorder,
+//! `predicate OR tenancy.shadow_denied(..)`, which is always true; it is moved after all filters and joins
+//! that apply to its rows, so that only rows are recorded that the statement would have used.
+//!
+//! | question | file |
+//! |---|---|
+//! | which tables, which policies, which roles | `tables`, `policies`, `bound` |
+//! | what enforcement would ask of a row | `predicate`, `sublinks`, `writes` |
+//! | the way of a recorder through the planner, in this order | `planning`, `inject`, `arrive`, `place`, `defer`, `finish`, `guard` |
+//! | how much a record says | `precision` |
+//! | what that way shares | `state`, `recognise`, `build`, `nodes`, `functions` |
+//! | while a statement runs | `statement`, `recorder`, `what`, `copy` |
+//! | what is recorded, and where it is kept | `record`, `store` |
+//! | what SQL calls | `entry` |
+
+mod arrive;
+mod bound;
+mod build;
+mod copy;
+mod defer;
+mod entry;
+mod finish;
+mod functions;
+mod guard;
+mod inject;
+mod nodes;
+mod place;
+mod planning;
+mod policies;
+mod precision;
+mod predicate;
+mod recognise;
+mod record;
+mod recorder;
+mod state;
+mod statement;
+mod store;
+mod sublinks;
+mod tables;
+mod what;
+mod writes;
+
+pub use arrive::arrive;
+pub use copy::utility;
+pub use defer::attach;
+pub use planning::plan;
+pub use statement::{Running, starts};
+pub use store::init;
+
+use crate::error::{Error, Kind, Result};
+use crate::gucs;
+
+/// Refuses shadow mode where it could not see every statement, or would have nowhere to record.
+pub fn require() -> Result<()> {
+    if gucs::is_preloaded() && store::is_there() {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::ObjectNotInPrerequisiteState,
+        "shadow mode needs the library from the start of the server",
+    )
+    .detail("Sessions that run without it would not be recorded, and records live in shared memory.")
+    .hint("Add pg_tenancy to shared_preload_libraries and restart the server, or give mode => 'permissive' or 'enforce'."))
+}

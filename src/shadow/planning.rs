@@ -1,0 +1,104 @@
+//! Planning a statement with recorders in it.
+//!
+//! Owns the order of things: put recorders in, have the statement planned, put the plan in order, see that
+//! nothing is missing, and plan again the simple way if it is. Must cost nothing where no table is in
+//! shadow mode, and next to nothing for a statement that names none.
+
+use std::rc::Rc;
+
+use pgrx::prelude::*;
+
+use pg_sys::{Node, NodeTag, PlannedStmt, Query};
+
+use super::state::{Level, Planning};
+use super::tables::{self, Known};
+use super::{finish, guard, inject, nodes, statement};
+use crate::gucs::{self, ShadowPlacement};
+
+/// Plans a statement; `next` is the planner that would have been called.
+///
+/// # Safety
+/// As Postgres calls `planner_hook`.
+pub unsafe fn plan(
+    query: *mut Query,
+    next: impl Fn(*mut Query) -> *mut PlannedStmt,
+) -> *mut PlannedStmt {
+    let Some(known) = tables::known() else {
+        return next(query);
+    };
+    // SAFETY: by the caller's promise.
+    unsafe {
+        if !may_touch(query.cast(), &known) {
+            return next(query);
+        }
+        // The planner scribbles on what it is given.
+        let spare = nodes::copy(query);
+        let (first, missing) = attempt(query, &known, gucs::shadow_placement(), &next);
+        if missing == 0 {
+            return first;
+        }
+        let (second, missing) = attempt(spare, &known, ShadowPlacement::Scan, &next);
+        if missing > 0 {
+            statement::note_unplaced(second, &known);
+        }
+        second
+    }
+}
+
+unsafe fn attempt(
+    query: *mut Query,
+    known: &Rc<Known>,
+    placement: ShadowPlacement,
+    next: &impl Fn(*mut Query) -> *mut PlannedStmt,
+) -> (*mut PlannedStmt, usize) {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        let level = Level::begin(Planning::new(known.clone(), placement));
+        inject::inject(query, known);
+        let planned = next(query);
+        let planning = level.end();
+        if planning.is_touched {
+            // Another role may be bound where this one is not.
+            (*planned).dependsOnRole = true;
+        }
+        let inventory = finish::finish(planned, &known.functions);
+        let missing = guard::missing(planned, &planning.arrived, &inventory);
+        (planned, missing)
+    }
+}
+
+struct Search<'a> {
+    known: &'a Known,
+}
+
+/// Whether a query names a table in shadow mode, or a function that may turn out to read one.
+unsafe fn may_touch(query: *mut Node, known: &Known) -> bool {
+    let mut search = Search { known };
+    // SAFETY: by the caller's promise.
+    unsafe { touches(query, (&raw mut search).cast()) }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn touches(node: *mut Node, context: *mut core::ffi::c_void) -> bool {
+    if node.is_null() {
+        return false;
+    }
+    // SAFETY: Postgres passes each node of the query with the context of `may_touch`.
+    unsafe {
+        match (*node).type_ {
+            NodeTag::T_Query => pg_sys::query_tree_walker(
+                node.cast(),
+                Some(touches),
+                context,
+                pg_sys::QTW_EXAMINE_RTES_BEFORE as i32,
+            ),
+            NodeTag::T_RangeTblEntry => {
+                let entry = node.cast::<pg_sys::RangeTblEntry>();
+                let search = &*context.cast::<Search<'_>>();
+                (*entry).rtekind == pg_sys::RTEKind::RTE_FUNCTION
+                    || inject::shadowed(entry, search.known).is_some()
+            }
+            _ => pg_sys::expression_tree_walker(node, Some(touches), context),
+        }
+    }
+}

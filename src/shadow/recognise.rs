@@ -1,0 +1,83 @@
+//! Finding recorders in expressions that Postgres has rearranged.
+//!
+//! Owns what a recorder looks like: `predicate OR tenancy.shadow_denied(..)`, the call alone where the
+//! predicate was found to be false. Must recognise it wherever it can end up.
+
+use pgrx::pg_sys;
+
+use pg_sys::Node;
+
+use super::nodes;
+
+/// How a call looks that was not written by anybody: no SQL says this of a function of ours, and EXPLAIN
+/// shows it like any other.
+pub const OURS: pg_sys::CoercionForm::Type = pg_sys::CoercionForm::COERCE_SQL_SYNTAX;
+
+/// Places of the call's arguments.
+pub mod argument {
+    pub const RELATION: usize = 0;
+    pub const WHAT: usize = 1;
+    pub const NUMBER: usize = 2;
+    pub const ROLE: usize = 3;
+    pub const SKIP: usize = 4;
+    pub const TENANT: usize = 5;
+}
+
+/// The call in a clause, or null: the clause itself, or a member of an OR.
+///
+/// # Safety
+/// `clause` is null or a valid node.
+pub unsafe fn call_in(clause: *mut Node, denied: pg_sys::Oid) -> Option<*mut pg_sys::FuncExpr> {
+    // SAFETY: by the caller's promise; tags are checked before nodes are read.
+    unsafe {
+        if is_ours(clause, denied) {
+            return Some(clause.cast());
+        }
+        if !nodes::is(clause, pg_sys::NodeTag::T_BoolExpr) {
+            return None;
+        }
+        let expression = clause.cast::<pg_sys::BoolExpr>();
+        if (*expression).boolop != pg_sys::BoolExprType::OR_EXPR {
+            return None;
+        }
+        nodes::members((*expression).args)
+            .into_iter()
+            .find(|member| is_ours(*member, denied))
+            .map(|member| member.cast())
+    }
+}
+
+/// Whether a node is a call that shadow mode made.
+///
+/// # Safety
+/// `node` is null or a valid node.
+pub unsafe fn is_ours(node: *mut Node, denied: pg_sys::Oid) -> bool {
+    // SAFETY: by the caller's promise; the tag is checked first.
+    unsafe { is_call(node, denied) && (*node.cast::<pg_sys::FuncExpr>()).funcformat == OURS }
+}
+
+/// Whether a node calls that function.
+///
+/// # Safety
+/// `node` is null or a valid node.
+pub unsafe fn is_call(node: *mut Node, function: pg_sys::Oid) -> bool {
+    // SAFETY: by the caller's promise; the tag is checked first.
+    unsafe {
+        nodes::is(node, pg_sys::NodeTag::T_FuncExpr)
+            && (*node.cast::<pg_sys::FuncExpr>()).funcid == function
+    }
+}
+
+/// The recorder's number.
+///
+/// # Safety
+/// `call` is a call of the recorder.
+pub unsafe fn number_of(call: *mut pg_sys::FuncExpr) -> i32 {
+    // SAFETY: by the caller's promise: such a call has constants where they were put.
+    unsafe {
+        nodes::members((*call).args)
+            .get(argument::NUMBER)
+            .and_then(|node| nodes::value(*node))
+            .map_or(-1, |datum| datum.value() as i32)
+    }
+}

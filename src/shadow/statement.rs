@@ -1,0 +1,247 @@
+//! The statement that is running, as far as records name it, and what enforcement would say of it as a
+//! whole.
+//!
+//! Owns the stack of running queries. Must never raise: a shadow is not noticed.
+
+use std::cell::Cell;
+use std::ffi::CStr;
+
+use pgrx::{PgList, pg_sys};
+
+use super::record::{Command, Kind, Precision, Record};
+use super::tables::{self, Known};
+use super::{bound, store};
+use crate::context::resolve;
+use crate::gucs::{self, MissingContext};
+use crate::pg_compat::{self, planner as compat};
+use crate::policy::Needs;
+
+thread_local! {
+    static RUNNING: Cell<*mut pg_sys::QueryDesc> = const { Cell::new(core::ptr::null_mut()) };
+}
+
+/// While it lives, that query runs.
+pub struct Running {
+    outer: *mut pg_sys::QueryDesc,
+}
+
+impl Running {
+    /// A query starts or goes on.
+    pub fn begin(query: *mut pg_sys::QueryDesc) -> Self {
+        Self {
+            outer: RUNNING.replace(query),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.set(self.outer);
+    }
+}
+
+/// Who runs what, for a record.
+pub struct Circumstances {
+    user: Option<String>,
+    tenant: Option<String>,
+    query: String,
+    application: String,
+    statement: u64,
+}
+
+impl Circumstances {
+    /// As they are.
+    pub fn now() -> Self {
+        let context = resolve::current().ok();
+        // SAFETY: strings of the backend's state.
+        let text = |pointer: *const core::ffi::c_char| unsafe {
+            if pointer.is_null() {
+                String::new()
+            } else {
+                CStr::from_ptr(pointer).to_string_lossy().into_owned()
+            }
+        };
+        // SAFETY: plain reads of the backend's state; a running query is valid.
+        unsafe {
+            let leader = (*pg_sys::MyProc).lockGroupLeader;
+            let process = if leader.is_null() {
+                pg_sys::MyProcPid
+            } else {
+                (*leader).pid
+            };
+            let started = pg_sys::GetCurrentStatementStartTimestamp();
+            Self {
+                user: context
+                    .as_ref()
+                    .and_then(|context| context.user.as_deref().map(str::to_owned)),
+                tenant: context
+                    .as_ref()
+                    .and_then(|context| context.tenant().map(ToString::to_string)),
+                query: text(running_text()),
+                application: text(pg_sys::application_name),
+                statement: (started as u64) ^ ((process as u64) << 40),
+            }
+        }
+    }
+
+    /// A record of a row or a statement.
+    pub fn record<'a>(
+        &'a self,
+        relation: pg_sys::Oid,
+        command: Command,
+        kind: Kind,
+        precision: Precision,
+        role: pg_sys::Oid,
+    ) -> Record<'a> {
+        Record {
+            relation,
+            command,
+            kind,
+            precision,
+            role: bound::acting(role),
+            app_user: self.user.as_deref(),
+            context_tenant: self.tenant.as_deref(),
+            row_tenant: None,
+            query_id: compat::query_id(),
+            query: &self.query,
+            application_name: &self.application,
+            confirmed: None,
+            statement: self.statement,
+            once: false,
+        }
+    }
+}
+
+fn running_text() -> *const core::ffi::c_char {
+    let running = RUNNING.get();
+    // SAFETY: a running query is valid; a plain read otherwise.
+    unsafe {
+        if running.is_null() {
+            pg_sys::debug_query_string
+        } else {
+            (*running).sourceText
+        }
+    }
+}
+
+/// The memory of the running query; null where none is known.
+pub fn query_memory() -> pg_sys::MemoryContext {
+    let running = RUNNING.get();
+    // SAFETY: a running query has its state.
+    unsafe {
+        if running.is_null() || (*running).estate.is_null() {
+            core::ptr::null_mut()
+        } else {
+            (*(*running).estate).es_query_cxt
+        }
+    }
+}
+
+/// Whether the context is not what the policies need, so that enforcement would raise.
+pub fn would_raise(needs: Needs) -> bool {
+    if needs == Needs::default() || gucs::missing_context() != MissingContext::Error {
+        return false;
+    }
+    let Ok(context) = resolve::current() else {
+        return true;
+    };
+    let (user, tenant) = (context.user.is_some(), context.tenant().is_some());
+    (needs.user && !user) || (needs.tenant && !tenant) || (needs.anyone && !user && !tenant)
+}
+
+/// The same for what a recorder is about: then it is the statement that is recorded.
+pub fn would_raise_for(relation: pg_sys::Oid, command: Command) -> bool {
+    let Some(known) = tables::known() else {
+        return false;
+    };
+    known.table(relation).is_some_and(|table| {
+        let needs = &table.needs;
+        would_raise(match command {
+            Command::Select => needs.select,
+            Command::Insert | Command::Copy => needs.insert,
+            Command::Update => needs.update,
+            Command::Delete => needs.delete,
+            Command::Merge => needs.select.and(needs.update).and(needs.insert),
+        })
+    })
+}
+
+/// Called as each statement starts; whether it touches a table in shadow mode.
+///
+/// # Safety
+/// `statement` is a valid planned statement.
+pub unsafe fn starts(statement: *const pg_sys::PlannedStmt) -> bool {
+    let Some(known) = tables::known() else {
+        return false;
+    };
+    // SAFETY: by the caller's promise.
+    unsafe {
+        let (mut touched, mut is_refused) = (false, false);
+        let fails = |kind, relation, role| {
+            store::add(&Circumstances::now().record(
+                relation,
+                command_of(statement),
+                kind,
+                Precision::Exact,
+                role,
+            ));
+        };
+        let entries = PgList::<pg_sys::RangeTblEntry>::from_pg((*statement).rtable);
+        for entry in entries.iter_ptr() {
+            let Some(named) = pg_compat::named_relation(statement, entry) else {
+                continue;
+            };
+            let Some(table) = known.table(named.relation) else {
+                continue;
+            };
+            if !bound::binds(table, named.acting_role) {
+                continue;
+            }
+            if !pg_sys::row_security || table.policies(&known.functions).is_none() {
+                fails(Kind::StatementError, table.relation, named.acting_role);
+            } else if !is_refused && would_raise(table.needs.required(named.required)) {
+                is_refused = true;
+                fails(Kind::MissingContext, table.relation, named.acting_role);
+            }
+            touched = true;
+        }
+        touched
+    }
+}
+
+unsafe fn command_of(statement: *const pg_sys::PlannedStmt) -> Command {
+    use pg_sys::CmdType as C;
+    // SAFETY: by the caller's promise.
+    match unsafe { (*statement).commandType } {
+        C::CMD_INSERT => Command::Insert,
+        C::CMD_UPDATE => Command::Update,
+        C::CMD_DELETE => Command::Delete,
+        C::CMD_MERGE => Command::Merge,
+        _ => Command::Select,
+    }
+}
+
+/// Called for a plan in which recorders are missing: it is recorded as one that may be changed.
+///
+/// # Safety
+/// `statement` is a valid planned statement.
+pub unsafe fn note_unplaced(statement: *const pg_sys::PlannedStmt, known: &Known) {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        let entries = PgList::<pg_sys::RangeTblEntry>::from_pg((*statement).rtable);
+        for entry in entries.iter_ptr() {
+            if let Some(named) = pg_compat::named_relation(statement, entry)
+                && let Some(table) = known.table(named.relation)
+                && bound::binds(table, named.acting_role)
+            {
+                store::add(&Circumstances::now().record(
+                    table.relation,
+                    command_of(statement),
+                    Kind::HiddenRow,
+                    Precision::Scan,
+                    named.acting_role,
+                ));
+            }
+        }
+    }
+}
