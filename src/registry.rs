@@ -165,7 +165,13 @@ pub fn protection_rows(table: pg_sys::Oid) -> Vec<ProtectionRow> {
     scan(table, |row| {
         let text = |name: &CStr| row.text(name).unwrap_or_default();
         let mode = text(c"mode");
-        let of_shadow = |name: &CStr| (mode == "shadow").then(|| text(name)).unwrap_or_default();
+        let of_shadow = |name: &CStr| {
+            if mode == "shadow" {
+                text(name)
+            } else {
+                String::new()
+            }
+        };
         rows.push(ProtectionRow {
             schema: text(c"schema_name"),
             name: text(c"table_name"),
