@@ -5,7 +5,7 @@ mod policy_support;
 mod template_support;
 
 use pgrx_test::catalog_dump::{self, difference};
-use pgrx_test::fixture::ClientExt;
+use pgrx_test::fixture::{ClientExt, expect_error};
 use template_support::World;
 
 /// Every template, each with options that change its text.
@@ -89,6 +89,17 @@ fn protecting_printing_and_unprotecting_agree() {
                 "{table}: {again}"
             );
         }
+        // What the view shows says it all, a null where there is no tenant column included.
+        let again = owner.rows(
+            "SELECT p.relation, r.result FROM tenancy.protected_tables p,
+                 tenancy.protect_table(p.relation, p.template, p.tenant_column, p.mode, p.options) r",
+        );
+        assert_eq!(again.len(), round.len() + 1);
+        for row in again {
+            let result = row[1].as_deref().unwrap();
+            assert!(result.starts_with("enforced (unchanged)"), "{row:?}");
+        }
+        assert_eq!(difference(&enforced, &dump()), "");
         // Back and forth: what is left in between lets everybody through.
         for relation in ["words", "lines"] {
             owner.ok(&format!(
@@ -134,6 +145,72 @@ fn a_template_without_a_tenant_column_makes_policies_only() {
     // The id of a tenant is no tenant of a row: who may rename a tenant is the guard's to say.
     world.enforce("tenants", "own_tenant", "id", r#"{"super_admins": "all"}"#);
     assert_eq!(world.stage.superuser().text(made).as_deref(), Some("notes"));
+}
+
+#[test]
+fn a_template_without_a_tenant_column_takes_null_for_it() {
+    let world = World::new();
+    world.enforce("notes", "tenant", "tenant_id", "{}");
+    let null = |table: &str, template: &str, options: &str| {
+        format!(
+            "SELECT result FROM tenancy.protect_table('app.{table}', '{template}', NULL, 'enforce', '{options}')"
+        )
+    };
+    let mut owner = world.stage.owner();
+    for (table, template) in [
+        ("profiles", "self"),
+        ("flags", "global_read_admin_write"),
+        ("lines", "child"),
+    ] {
+        let result = owner.text(&null(table, template, "{}")).unwrap();
+        assert!(result.starts_with("enforced"), "{result}");
+    }
+    for (table, template, options) in [
+        ("config", "tenant", "{}"),
+        ("tenants", "own_tenant", "{}"),
+        ("profiles", "self", r#"{"readers": "tenant"}"#),
+    ] {
+        let error = owner.error(&null(table, template, options));
+        expect_error(&error, "22023", "tenant_column");
+    }
+}
+
+#[test]
+fn the_result_names_the_policies_that_give_access() {
+    let world = World::new();
+    let mut owner = world.stage.owner();
+    for (table, template, access) in [
+        (
+            "notes",
+            "tenant",
+            "\"notes_tenant_access\" now lets through",
+        ),
+        (
+            "flags",
+            "global_read_admin_write",
+            "\"flags_tenant_access_select\", \"flags_tenant_access_insert\", \"flags_tenant_access_update\", \
+             \"flags_tenant_access_delete\" now let through",
+        ),
+    ] {
+        owner.ok(&format!(
+            "ALTER TABLE app.{table} ENABLE ROW LEVEL SECURITY"
+        ));
+        let result = world.enforce(table, template, "tenant_id", "{}");
+        let said = format!(
+            "row security was on without a permissive policy for SELECT, INSERT, UPDATE, DELETE: \
+             {access} what template \"{template}\" allows"
+        );
+        assert!(result.contains(&said), "{result}");
+        for name in said
+            .split('"')
+            .filter(|name| name.contains("_tenant_access"))
+        {
+            let there = format!(
+                "SELECT count(*) FROM pg_policy WHERE polname = '{name}' AND polrelid = 'app.{table}'::regclass"
+            );
+            assert_eq!(world.stage.superuser().int(&there), 1, "{name}");
+        }
+    }
 }
 
 #[test]

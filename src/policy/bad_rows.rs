@@ -37,12 +37,13 @@ pub fn refuse_rows_without_tenant(
         .detail(format!("Column {} is null there.", render::quoted(column)))
         .hint(match platform {
             Some(tenant) => format!(
-                "Give them to the platform tenant: UPDATE {table} SET {} = '{}' WHERE {condition}.",
+                "Give them to the platform tenant: UPDATE {table} SET {} = '{}' WHERE {condition};",
                 render::quoted(column),
                 tenant.replace('\'', "''")
             ),
             None => format!(
-                "Give them a tenant, or delete them: UPDATE {table} SET {} = '..' WHERE {condition}.",
+                "Delete them, or put the tenant's id into this and run it: \
+                 UPDATE {table} SET {} = '<tenant>' WHERE {condition};",
                 render::quoted(column)
             ),
         })),

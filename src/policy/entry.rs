@@ -60,11 +60,19 @@ fn request(
     mode: Option<&str>,
     options: Option<JsonB>,
 ) -> Result<Request> {
+    let template = Template::parse(given(template, "template")?)?;
+    let mode = Mode::parse(given(mode, "mode")?)?;
+    let options = options.map_or(Ok(Options::default()), |json| Options::parse(&json.0))?;
+    let column = match column {
+        // As `protected_tables` shows it.
+        None if !template.has_tenant_column(&options) => String::new(),
+        column => text(column, "tenant_column")?,
+    };
     Ok(Request {
-        template: Template::parse(given(template, "template")?)?,
-        mode: Mode::parse(given(mode, "mode")?)?,
-        column: text(column, "tenant_column")?,
-        options: Some(options.map_or(Ok(Options::default()), |json| Options::parse(&json.0))?),
+        template,
+        mode,
+        column,
+        options: Some(options),
     })
 }
 

@@ -8,7 +8,7 @@ use super::inspect::{CatalogPolicy, Facts};
 use super::model::Command;
 use super::names;
 use super::plan::{Plan, Statement, Wish};
-use super::render::{self, Target};
+use super::render::{self, Policy, Target};
 use super::store::{Found, Made};
 use crate::error::{Error, Kind, Result};
 
@@ -26,7 +26,11 @@ pub fn gate(wish: &Wish<'_>, made: &mut Made, found: &mut Found, plan: &mut Plan
         found.rls = facts.rls;
         found.forced = facts.forced;
         found.closed = facts.policies.iter().any(|policy| policy.name == closed);
-        if !facts.rls && !users.is_empty() && !wish.rule.options.adopt_policies {
+        if !facts.rls
+            && !users.is_empty()
+            && !wish.rule.options.adopt_policies
+            && !plan.policies_awake
+        {
             let list: Vec<&str> = users.iter().map(|policy| policy.name.as_str()).collect();
             return Err(Error::new(
                 Kind::ObjectNotInPrerequisiteState,
@@ -95,7 +99,7 @@ pub fn gate(wish: &Wish<'_>, made: &mut Made, found: &mut Found, plan: &mut Plan
             render::drop_policy(&target, &closed),
         ));
     }
-    notes_on_access(wish, &users, entering, plan);
+    notes_on_access(wish, &users, &wanted, entering, plan);
     made.policies = wanted.into_iter().map(|policy| policy.name).collect();
 
     if !facts.rls {
@@ -206,7 +210,13 @@ pub fn covered(users: &[&CatalogPolicy]) -> Vec<Command> {
     commands
 }
 
-fn notes_on_access(wish: &Wish<'_>, users: &[&CatalogPolicy], entering: bool, plan: &mut Plan) {
+fn notes_on_access(
+    wish: &Wish<'_>,
+    users: &[&CatalogPolicy],
+    wanted: &[Policy],
+    entering: bool,
+    plan: &mut Plan,
+) {
     for policy in users
         .iter()
         .filter(|policy| policy.permissive && !policy.public)
@@ -230,10 +240,17 @@ fn notes_on_access(wish: &Wish<'_>, users: &[&CatalogPolicy], entering: bool, pl
             .filter(|c| !covered.contains(c))
             .map(|c| c.keyword())
             .collect();
+        let access: Vec<String> = wanted
+            .iter()
+            .filter(|policy| policy.permissive)
+            .map(|policy| render::quoted(&policy.name))
+            .collect();
         plan.notes.push(format!(
-            "row security was on without a permissive policy for {}: {} now lets a tenant reach its own rows",
+            "row security was on without a permissive policy for {}: {} now let{} through what template \"{}\" allows",
             opened.join(", "),
-            render::quoted(&names::access(&wish.facts.name, Command::All)),
+            access.join(", "),
+            if access.len() == 1 { "s" } else { "" },
+            wish.rule.template.name(),
         ));
     }
     if wish.rule.options.force && wish.facts.subscribed {

@@ -11,21 +11,18 @@ use super::apply;
 use super::inspect::{self, Facts};
 use super::key_catalog;
 use super::key_definition::End;
-use super::key_plan;
+use super::key_plan::{self, Ends};
 use super::members::Member;
 use super::model::{ForeignKeys, Options};
 use super::plan::Plan;
-use super::store::{self, Made, MadeKey};
+use super::store::{self, Made};
 use crate::catalog;
 use crate::error::Result;
 use crate::registry::require_administrator;
 
-/// The keys that were made, by child.
-pub type MadeKeys = BTreeMap<u32, Vec<MadeKey>>;
-
 /// The registered tables at both ends of every key from and to `relations`, those of the call as
-/// they will be, and the keys that were made for them.
-pub fn ends(relations: &[u32], members: &[Member]) -> Result<(BTreeMap<u32, End>, MadeKeys)> {
+/// they will be.
+pub fn ends(relations: &[u32], members: &[Member]) -> Result<Ends> {
     let mut touched = BTreeSet::new();
     for relation in relations {
         for key in key_catalog::of(pg_sys::Oid::from(*relation))? {
@@ -53,6 +50,7 @@ pub fn ends(relations: &[u32], members: &[Member]) -> Result<(BTreeMap<u32, End>
         .any(|options| options.foreign_keys != ForeignKeys::Report);
     let mut ends = BTreeMap::new();
     let mut known = BTreeMap::new();
+    let mut unique_keys = Vec::new();
     for (oid, row, options) in others {
         let (column, enforced) = (row.column_today(oid), row.mode == "enforce");
         let end = if makes_keys {
@@ -72,6 +70,7 @@ pub fn ends(relations: &[u32], members: &[Member]) -> Result<(BTreeMap<u32, End>
         if let Some(end) = end {
             ends.insert(oid.to_u32(), end);
             known.insert(oid.to_u32(), row.made.foreign_keys);
+            unique_keys.extend(row.made.unique_keys);
         }
     }
     for member in members
@@ -89,8 +88,15 @@ pub fn ends(relations: &[u32], members: &[Member]) -> Result<(BTreeMap<u32, End>
             ),
         );
         known.insert(member.facts.oid, member.row.made.foreign_keys.clone());
+        if let Some(row) = &member.previous {
+            unique_keys.extend(row.made.unique_keys.iter().cloned());
+        }
     }
-    Ok((ends, known))
+    Ok(Ends {
+        tables: ends,
+        keys: known,
+        unique_keys,
+    })
 }
 
 fn end(facts: &Facts, column: &str, options: &Options, enforced: bool) -> End {
@@ -112,13 +118,12 @@ fn oids(members: &[Member]) -> Vec<u32> {
 }
 
 pub fn report_keys(members: &mut [Member], limit: f64) -> Result<()> {
-    let (ends, known) = ends(&oids(members), members)?;
+    let ends = ends(&oids(members), members)?;
     for member in members {
         let mut noted = Plan::default();
         key_plan::complete(
             pg_sys::Oid::from(member.facts.oid),
             &ends,
-            &known,
             limit,
             &mut noted,
         )?;
@@ -130,7 +135,7 @@ pub fn report_keys(members: &mut [Member], limit: f64) -> Result<()> {
 
 /// Completes the keys from and to the tables of the call.
 pub fn complete_keys(members: &mut [Member], limit: f64) -> Result<()> {
-    let (ends, mut known) = ends(&oids(members), members)?;
+    let mut ends = ends(&oids(members), members)?;
     for index in 0..members.len() {
         let Some(member) = members.get_mut(index) else {
             continue;
@@ -141,7 +146,7 @@ pub fn complete_keys(members: &mut [Member], limit: f64) -> Result<()> {
             as_found: member.plan.as_found,
             ..Plan::default()
         };
-        let completion = key_plan::complete(relation, &ends, &known, limit, &mut plan)?;
+        let completion = key_plan::complete(relation, &ends, limit, &mut plan)?;
         for statement in &plan.now {
             // The other end is another's table perhaps.
             require_administrator(pg_sys::Oid::from(statement.table))?;
@@ -154,7 +159,7 @@ pub fn complete_keys(members: &mut [Member], limit: f64) -> Result<()> {
         member.plan.notes.append(&mut plan.notes);
         member.plan.plain_keys.append(&mut plan.plain_keys);
         for (child, key) in completion.made {
-            known.entry(child).or_default().push(key.clone());
+            ends.keys.entry(child).or_default().push(key.clone());
             on_registration(members, child, |made| made.foreign_keys.push(key))?;
         }
         for (child, name, replaced) in completion.replaced {

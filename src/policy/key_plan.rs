@@ -21,12 +21,19 @@ use super::render::{quoted, quoted_list};
 use super::store::MadeKey;
 use crate::error::Result;
 
+/// The registered tables at the ends of some keys, and what was made for those keys.
+pub struct Ends {
+    /// The tables.
+    pub tables: BTreeMap<u32, End>,
+    /// The keys that were made, by child.
+    pub keys: BTreeMap<u32, Vec<MadeKey>>,
+    /// Names of the unique keys that were made for them: another child's key may have been the first
+    /// to need one.
+    pub unique_keys: Vec<String>,
+}
+
 /// The keys as they would be without those that were made: a plan that is printed starts from there.
-fn without_made(
-    all: Vec<Key>,
-    ends: &BTreeMap<u32, End>,
-    known: &BTreeMap<u32, Vec<MadeKey>>,
-) -> Vec<Key> {
+fn without_made(all: Vec<Key>, ends: &Ends) -> Vec<Key> {
     let names: Vec<(u32, String)> = all
         .iter()
         .map(|key| (key.child, key.name.clone()))
@@ -34,14 +41,15 @@ fn without_made(
     let mut kept: Vec<Key> = all
         .into_iter()
         .filter_map(|mut key| {
-            let made = known
+            let made = ends
+                .keys
                 .get(&key.child)
                 .and_then(|keys| keys.iter().find(|made| made.name == key.name));
             let Some(made) = made else { return Some(key) };
             if names.contains(&(key.child, made.original.clone())) {
                 return None;
             }
-            let tenants = (ends.get(&key.child)?, ends.get(&key.parent)?);
+            let tenants = (ends.tables.get(&key.child)?, ends.tables.get(&key.parent)?);
             key = link_of(key, tenants.0, tenants.1);
             key.name = made.original.clone();
             key.definition = made.original_definition.clone();
@@ -62,12 +70,11 @@ pub struct Completion {
     pub unique_keys: Vec<(u32, String)>,
 }
 
-/// Completes the keys from and to `relation` among the registered tables `ends`; statements, script
-/// and notes go into `plan`. `known` are the keys that were made before, by child.
+/// Completes the keys from and to `relation` among the registered tables; statements, script and notes
+/// go into `plan`.
 pub fn complete(
     relation: pg_sys::Oid,
-    ends: &BTreeMap<u32, End>,
-    known: &BTreeMap<u32, Vec<MadeKey>>,
+    ends: &Ends,
     limit: f64,
     plan: &mut Plan,
 ) -> Result<Completion> {
@@ -78,19 +85,12 @@ pub fn complete(
     };
     let mut all = of(relation)?;
     if plan.as_found {
-        all = without_made(all, ends, known);
+        all = without_made(all, ends);
     }
-    let made_unique: Vec<String> = if !plan.as_found {
-        Vec::new()
-    } else {
-        known
-            .values()
-            .flatten()
-            .filter_map(|made| made.unique_key.clone())
-            .collect()
-    };
     for key in &all {
-        let (Some(child), Some(parent)) = (ends.get(&key.child), ends.get(&key.parent)) else {
+        let (Some(child), Some(parent)) =
+            (ends.tables.get(&key.child), ends.tables.get(&key.parent))
+        else {
             continue;
         };
         if carries(key, child, parent) {
@@ -100,7 +100,8 @@ pub fn complete(
         let label = format!("foreign key {} of {}", quoted(&key.name), child.qualified());
         let standing = all.iter().find(|wide| stands_for(wide, key, child, parent));
         if let Some(standing) = standing {
-            let ours = known
+            let ours = ends
+                .keys
                 .get(&key.child)
                 .and_then(|keys| keys.iter().find(|made| made.name == standing.name));
             if let Some(ours) = ours
@@ -140,7 +141,11 @@ pub fn complete(
             parent,
             wanted,
             limit,
-            &made_unique,
+            if plan.as_found {
+                &ends.unique_keys
+            } else {
+                &[]
+            },
             plan,
             &mut completion,
         )?;

@@ -57,6 +57,8 @@ pub struct Plan {
     pub checks_data: bool,
     /// Whether it starts from the table as it was found, keys that were made left out.
     pub as_found: bool,
+    /// Whether policies of the user's own bind already, so that enabling row security wakes none.
+    pub policies_awake: bool,
 }
 
 /// What is asked of one table.

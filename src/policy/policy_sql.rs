@@ -28,6 +28,7 @@ pub fn policy_sql(relation: pg_sys::Oid, request: &Request) -> Result<String> {
     let request = &request.settled(relation)?;
     let mut members = gather(relation, request, tenant, false)?;
     for member in &mut members {
+        member.plan.policies_awake = !member.row.made.policies.is_empty();
         member.facts = member
             .facts
             .clone()
@@ -73,12 +74,17 @@ pub fn policy_sql(relation: pg_sys::Oid, request: &Request) -> Result<String> {
         comments.extend(plain_keys_note(&member.plan.plain_keys));
         comments.extend(plain_unique_keys_note(&member.plan.plain_unique_keys));
     }
-    let mut text: String = comments.iter().map(|note| format!("-- {note}\n")).collect();
+    let mut text: String = comments.iter().map(|note| comment(note)).collect();
     for statement in statements {
         text.push_str(&statement);
         text.push_str(";\n");
     }
     Ok(text)
+}
+
+/// A comment to its end, whatever names are in it: a line that began in a name would be run.
+fn comment(note: &str) -> String {
+    format!("-- {}\n", note.replace(['\n', '\r'], "\n-- "))
 }
 
 impl Facts {
@@ -103,5 +109,19 @@ impl Facts {
             }
         }
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::comment;
+
+    #[test]
+    fn no_name_ends_a_comment_early() {
+        assert_eq!(comment("key a"), "-- key a\n");
+        assert_eq!(
+            comment("key a\nDROP TABLE b;\r--"),
+            "-- key a\n-- DROP TABLE b;\n-- --\n"
+        );
     }
 }

@@ -210,13 +210,13 @@ fn refresh_key_reports(outcomes: &mut [Outcome], request: &Request) -> Result<()
         .filter(|outcome| outcome.template.is_some())
         .map(|outcome| outcome.relation.to_u32())
         .collect();
-    let (ends, known) = ends(&protected, &[])?;
+    let ends = ends(&protected, &[])?;
     for outcome in outcomes
         .iter_mut()
         .filter(|outcome| outcome.template.is_some())
     {
         let mut noted = Plan::default();
-        key_plan::complete(outcome.relation, &ends, &known, f64::INFINITY, &mut noted)?;
+        key_plan::complete(outcome.relation, &ends, f64::INFINITY, &mut noted)?;
         outcome.result.plain_keys = noted.plain_keys;
     }
     Ok(())

@@ -50,6 +50,20 @@ impl Stage {
         self.superuser().ok(&script);
     }
 
+    /// All that protecting does, but no table isolated.
+    pub fn register_only(&self) {
+        let script = self.scenario.protect_with(&self.roles);
+        let script = script.replace("'enforce'", "'permissive'");
+        self.superuser().ok(&script);
+    }
+
+    /// Definitions with the roles called as the scenario calls them.
+    pub fn renamed(&self, dump: String) -> String {
+        self.roles
+            .iter()
+            .fold(dump, |dump, (role, here)| dump.replace(here.as_str(), role))
+    }
+
     pub fn superuser(&self) -> Client {
         self.database.superuser()
     }
