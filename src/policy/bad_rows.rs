@@ -9,7 +9,7 @@ use super::inspect::Facts;
 use super::key_catalog::{self, Key, pairs};
 use super::key_definition::End;
 use super::predicate::Link;
-use super::render::{self, quoted};
+use super::render::{self, literal, quoted};
 use super::spi;
 use crate::catalog;
 use crate::error::{Error, Kind, Result};
@@ -37,9 +37,9 @@ pub fn refuse_rows_without_tenant(
         .detail(format!("Column {} is null there.", render::quoted(column)))
         .hint(match platform {
             Some(tenant) => format!(
-                "Give them to the platform tenant: UPDATE {table} SET {} = '{}' WHERE {condition};",
+                "Give them to the platform tenant: UPDATE {table} SET {} = {} WHERE {condition};",
                 render::quoted(column),
-                tenant.replace('\'', "''")
+                literal(tenant)
             ),
             None => format!(
                 "Delete them, or put the tenant's id into this and run it: \
@@ -207,10 +207,16 @@ pub fn count_between_owners(
         .enumerate()
         .map(|(place, (column, operator))| {
             let declared = types.get(*column).map_or("text", String::as_str);
-            format!(
+            let same = format!(
                 "p.{} {operator} (l.link ->> {place})::{declared}",
                 quoted(column)
-            )
+            );
+            match &parent.shared {
+                Some(tenant) if place == 0 => {
+                    format!("({same} OR p.{} = {})", quoted(column), literal(tenant))
+                }
+                _ => same,
+            }
         })
         .collect();
     let _role = ActingRole::new(owners.1);

@@ -14,9 +14,10 @@ use super::apply;
 use super::bad_rows::{all_set, count_between_owners, linked};
 use super::inspect;
 use super::key_catalog::{self, Key};
+use super::key_completion::platform_of;
 use super::key_definition::{End, carries, link_of, stands_for};
 use super::model::ForeignKeys;
-use super::render::quoted;
+use super::render::{literal, quoted};
 use super::spi;
 use super::store;
 use crate::catalog;
@@ -112,6 +113,7 @@ fn registered() -> Result<BTreeMap<u32, End>> {
                 enforced: row.mode == "enforce",
                 estimated_rows: 0.0,
                 forced: false,
+                shared: platform_of(&row.template)?,
             },
         );
     }
@@ -136,8 +138,15 @@ fn holds(key: &Key) -> bool {
 }
 
 fn filter(key: &Key, child: &End, parent: &End) -> String {
+    let shared = parent.shared.as_ref().map_or_else(String::new, |tenant| {
+        format!(
+            " AND p.{} IS DISTINCT FROM {}",
+            quoted(&parent.column),
+            literal(tenant)
+        )
+    });
     format!(
-        "FROM {} c WHERE {} AND EXISTS (SELECT FROM {} p WHERE {} AND p.{} IS DISTINCT FROM c.{})",
+        "FROM {} c WHERE {} AND EXISTS (SELECT FROM {} p WHERE {} AND p.{} IS DISTINCT FROM c.{}{shared})",
         child.qualified(),
         all_set(key),
         parent.qualified(),

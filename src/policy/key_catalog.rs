@@ -125,6 +125,17 @@ pub fn has_unique(parent: u32, columns: &[String], ignored: &[String]) -> Result
         .any(|(name, columns)| *columns == sorted && !ignored.contains(name)))
 }
 
+/// Whether the table has restrictive policies of all those names.
+pub fn has_policies(table: u32, names: Vec<String>) -> Result<bool> {
+    let count = names.len();
+    let found: Option<usize> = spi::row(
+        "SELECT pg_catalog.count(*)::pg_catalog.text FROM pg_catalog.pg_policy
+         WHERE polrelid = $1 AND polname = ANY ($2::pg_catalog.text[]) AND NOT polpermissive",
+        &[pg_sys::Oid::from(table).into(), names.into()],
+    )?;
+    Ok(found == Some(count))
+}
+
 /// Columns by which a partitioned parent is divided; a unique key must hold them all.
 pub fn partition_columns(parent: u32) -> Result<Vec<String>> {
     let found: Option<Vec<String>> = spi::row(

@@ -13,9 +13,10 @@ use super::key_catalog;
 use super::key_definition::End;
 use super::key_plan::{self, Ends};
 use super::members::Member;
-use super::model::{ForeignKeys, Options};
+use super::model::{ForeignKeys, Options, Template};
 use super::plan::Plan;
 use super::store::{self, Made};
+use crate::binding;
 use crate::catalog;
 use crate::error::Result;
 use crate::registry::require_administrator;
@@ -53,8 +54,10 @@ pub fn ends(relations: &[u32], members: &[Member]) -> Result<Ends> {
     let mut unique_keys = Vec::new();
     for (oid, row, options) in others {
         let (column, enforced) = (row.column_today(oid), row.mode == "enforce");
+        let shared = platform_of(&row.template)?;
         let end = if makes_keys {
-            inspect::facts(oid, &column)?.map(|facts| end(&facts, &column, &options, enforced))
+            inspect::facts(oid, &column)?
+                .map(|facts| end(&facts, &column, &options, enforced, shared))
         } else {
             catalog::relation_name(oid).map(|name| End {
                 oid: oid.to_u32(),
@@ -65,6 +68,7 @@ pub fn ends(relations: &[u32], members: &[Member]) -> Result<Ends> {
                 enforced,
                 estimated_rows: 0.0,
                 forced: false,
+                shared: shared.clone(),
             })
         };
         if let Some(end) = end {
@@ -85,6 +89,7 @@ pub fn ends(relations: &[u32], members: &[Member]) -> Result<Ends> {
                 &member.row.tenant_column,
                 &member.rule.options,
                 enforced,
+                platform_of(&member.row.template)?,
             ),
         );
         known.insert(member.facts.oid, member.row.made.foreign_keys.clone());
@@ -99,7 +104,13 @@ pub fn ends(relations: &[u32], members: &[Member]) -> Result<Ends> {
     })
 }
 
-fn end(facts: &Facts, column: &str, options: &Options, enforced: bool) -> End {
+fn end(
+    facts: &Facts,
+    column: &str,
+    options: &Options,
+    enforced: bool,
+    shared: Option<String>,
+) -> End {
     End {
         oid: facts.oid,
         schema: facts.schema.clone(),
@@ -109,7 +120,16 @@ fn end(facts: &Facts, column: &str, options: &Options, enforced: bool) -> End {
         enforced,
         estimated_rows: facts.estimated_rows,
         forced: facts.rls && facts.forced,
+        shared,
     }
+}
+
+/// The platform tenant, where the template shows its rows to everybody.
+pub fn platform_of(template: &str) -> Result<Option<String>> {
+    if template != Template::SharedRead.name() {
+        return Ok(None);
+    }
+    Ok(binding::required()?.platform_tenant.clone())
 }
 
 /// The tables of the call.

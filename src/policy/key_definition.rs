@@ -26,6 +26,8 @@ pub struct End {
     pub estimated_rows: f64,
     /// Whether row security is forced while the statements run.
     pub forced: bool,
+    /// The platform tenant, where everybody reads its rows and so may point at them.
+    pub shared: Option<String>,
 }
 
 impl End {
@@ -159,6 +161,7 @@ mod tests {
             enforced: true,
             estimated_rows: 0.0,
             forced: false,
+            shared: None,
         }
     }
 

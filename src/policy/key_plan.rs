@@ -9,16 +9,18 @@ use std::collections::BTreeMap;
 use pgrx::pg_sys;
 
 use super::bad_rows::refuse_crossing_rows;
-use super::key_catalog::{Key, has_unique, of, partition_columns};
+use super::key_catalog::{Key, has_policies, has_unique, of, partition_columns};
 use super::key_definition::{
     End, carries, definition, drop_key, link_of, must_stay, stands_for, unique_name,
     validate_seeing_all,
 };
+use super::key_sight;
 use super::model::ForeignKeys;
 use super::names;
 use super::plan::{Plan, Statement};
 use super::render::{quoted, quoted_list};
 use super::store::MadeKey;
+use crate::binding::tenant_type;
 use crate::error::Result;
 
 /// The registered tables at the ends of some keys, and what was made for those keys.
@@ -133,6 +135,15 @@ pub fn complete(
             plan.notes.push(format!(
                 "{label} is temporal or not enforced: a key that carries the tenant has to be made by hand"
             ));
+            continue;
+        }
+        if parent.shared.is_some() {
+            let policies = key_sight::policies(key, child, parent, tenant_type()?);
+            let names = policies.iter().map(|(name, _)| name.clone()).collect();
+            if !has_policies(key.child, names)? {
+                plan.notes
+                    .push(key_sight::note(key, child, parent, &policies));
+            }
             continue;
         }
         add(

@@ -8,7 +8,7 @@
 //! | the order of things | `protect`, `protect_schema`, `protect_schema_by_table`, `unprotect`, `mode_switch`, `policy_sql` |
 //! | which tables a call is about, rights, the first lock | `members`, `protectable` |
 //! | what is planned | `ground` (NOT NULL, default, index), `gate` (policies, row security, trigger) |
-//! | foreign keys | `key_catalog`, `key_definition`, `key_plan`, `key_completion` |
+//! | foreign keys | `key_catalog`, `key_definition`, `key_plan`, `key_sight`, `key_completion` |
 //! | unique keys | `unique_catalog`, `unique_keys` |
 //! | rows that are refused, or should be | `bad_rows`, `immutable`, `cross_links` |
 //! | how it is said, and compared | `describe`, `compare` |
@@ -45,6 +45,7 @@ mod key_catalog;
 mod key_completion;
 mod key_definition;
 mod key_plan;
+mod key_sight;
 mod link;
 mod members;
 mod mode_switch;

@@ -51,6 +51,11 @@ pub fn foreign_key(original: &str) -> String {
     fit(original, "_tenant")
 }
 
+/// The policy that looks at the parent where the key named `original` cannot carry the tenant.
+pub fn sight(original: &str, command: Command) -> String {
+    fit(original, &format!("_tenant_sight_{}", command.suffix()))
+}
+
 /// The index that a script builds to take the place of the unique key named `original`.
 pub fn rewritten(original: &str) -> String {
     fit(original, "_tenant_new")

@@ -22,6 +22,16 @@ pub fn quoted_list(names: &[String]) -> String {
         .join(", ")
 }
 
+/// A literal that reads the same whatever `standard_conforming_strings` says.
+pub fn literal(text: &str) -> String {
+    let text = text.replace('\'', "''");
+    if text.contains('\\') {
+        format!("E'{}'", text.replace('\\', "\\\\"))
+    } else {
+        format!("'{text}'")
+    }
+}
+
 /// A table as statements name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
