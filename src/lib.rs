@@ -16,6 +16,7 @@ mod policy;
 mod registry;
 mod shadow;
 mod status;
+mod validate;
 
 use pgrx::prelude::*;
 

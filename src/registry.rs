@@ -130,6 +130,19 @@ pub fn require_administrator(relation: pg_sys::Oid) -> Result<()> {
     .hint("Ask the owner of the table, or a member of a role named in pg_tenancy.admin_role."))
 }
 
+/// Fails unless the caller owns the database or is an administrator; `why` is the DETAIL.
+pub fn require_database_owner(why: &str) -> Result<()> {
+    if is_administrator() || catalog::database_owner().is_some_and(catalog::acts_as) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::InsufficientPrivilege,
+        "must be owner of the database",
+    )
+    .detail(why)
+    .hint("Ask the owner of the database, or a member of a role named in pg_tenancy.admin_role."))
+}
+
 /// Whether the caller is a superuser or a member of a role named in `pg_tenancy.admin_role`.
 pub fn is_administrator() -> bool {
     // SAFETY: a catalog lookup for the acting role.

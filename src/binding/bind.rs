@@ -252,17 +252,8 @@ fn check_privilege(relations: &[pg_sys::Oid]) -> Result<()> {
     if is_somebodys {
         Ok(())
     } else {
-        require_database_owner()
+        registry::require_database_owner("The binding decides the tenant of every session.")
     }
-}
-
-fn require_database_owner() -> Result<()> {
-    if registry::is_administrator() || catalog::database_owner().is_some_and(catalog::acts_as) {
-        return Ok(());
-    }
-    Err(Error::new(Kind::InsufficientPrivilege, "must be owner of the database")
-        .detail("The binding decides the tenant of every session.")
-        .hint("Ask the owner of the database, or a member of a role named in pg_tenancy.admin_role."))
 }
 
 fn check_relation(relation: pg_sys::Oid) -> Result<()> {

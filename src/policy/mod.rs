@@ -19,7 +19,7 @@
 //! | the rest | `app_role`, `drop_guard` |
 
 mod app_role;
-mod apply;
+pub(crate) mod apply;
 mod auto_apply;
 mod auto_event;
 mod auto_register;
@@ -65,9 +65,9 @@ mod repair;
 mod repair_steps;
 mod rule;
 mod seen;
-mod spi;
+pub(crate) mod spi;
 mod store;
-mod subtransaction;
+pub(crate) mod subtransaction;
 mod unique_catalog;
 mod unique_keys;
 mod unprotect;

@@ -80,6 +80,15 @@ fn is_of_the_table(failure: &Failure) -> bool {
         .any(|fatal| class.starts_with(fatal))
 }
 
+/// Whether an error leaves a transaction that only reads as good as it was. XX is what catalog functions
+/// raise for an object that somebody dropped meanwhile.
+fn is_of_the_query(failure: &Failure) -> bool {
+    let class = sqlstate(failure.code);
+    !["40", "53", "54", "57", "58", "F0"]
+        .iter()
+        .any(|fatal| class.starts_with(fatal))
+}
+
 /// The five characters of a code, six bits each.
 fn sqlstate(code: PgSqlErrorCode) -> String {
     let code = code as u32;
@@ -103,6 +112,19 @@ pub fn attempt_repeatedly<T>(
 
 /// Runs `work` in a subtransaction that is rolled back when it fails.
 pub fn attempt<T>(work: impl FnOnce() -> Result<T>) -> core::result::Result<T, Failure> {
+    attempt_catching(work, is_of_the_table)
+}
+
+/// The same for a query that reads catalogs.
+pub fn attempt_reading<T>(work: impl FnOnce() -> Result<T>) -> core::result::Result<T, Failure> {
+    attempt_catching(work, is_of_the_query)
+}
+
+/// Catches only what `may_catch` says.
+fn attempt_catching<T>(
+    work: impl FnOnce() -> Result<T>,
+    may_catch: fn(&Failure) -> bool,
+) -> core::result::Result<T, Failure> {
     let caller = Caller::before_subtransaction();
     let result = PgTryBuilder::new(AssertUnwindSafe(|| Ok(work().or_raise())))
         .catch_others(|caught| {
@@ -112,7 +134,7 @@ pub fn attempt<T>(work: impl FnOnce() -> Result<T>) -> core::result::Result<T, F
             unsafe { pg_sys::RollbackAndReleaseCurrentSubTransaction() };
             caller.put_back();
             let failure = failure(&caught);
-            if !is_of_the_table(&failure) {
+            if !may_catch(&failure) {
                 caught.rethrow();
             }
             Err(failure)

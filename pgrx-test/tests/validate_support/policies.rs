@@ -1,0 +1,166 @@
+//! Cases about row security, policies and their functions.
+
+use super::{Case, case};
+
+const TENANT: &str = "{T}{RLS}CREATE POLICY p ON {s}.t USING (tenant_id = current_tenant_id()) WITH CHECK (tenant_id = current_tenant_id())";
+
+pub const CASES: &[Case] = &[
+    case("rls-off", "table {s}.t", "{T}", "{T}{P}"),
+    case(
+        "rls-off-ungranted",
+        "table {s}.t",
+        "CREATE TABLE {s}.t (tenant_id uuid NOT NULL)",
+        "{T}",
+    ),
+    case(
+        "policies-dormant",
+        "table {s}.t",
+        "{T}CREATE POLICY p ON {s}.t USING (tenant_id = current_tenant_id())",
+        TENANT,
+    ),
+    case(
+        "rls-not-forced",
+        "table {s}.t",
+        "{T}ALTER TABLE {s}.t ENABLE ROW LEVEL SECURITY",
+        "{T}SELECT tenancy.protect_table('{s}.t', mode => 'enforce', options => '{\"force\": false}')",
+    ),
+    case("policy-none", "table {s}.t", "{T}{RLS}", TENANT),
+    case(
+        "policy-command-missing",
+        "table {s}.t",
+        "{T}{RLS}CREATE POLICY p ON {s}.t FOR SELECT USING (tenant_id = current_tenant_id())",
+        "CREATE TABLE {s}.t (tenant_id uuid); GRANT SELECT ON {s}.t TO {app}; {RLS}
+         CREATE POLICY p ON {s}.t FOR SELECT USING (tenant_id = current_tenant_id())",
+    ),
+    case(
+        "policy-always-true",
+        "policy p on {s}.t",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (tenant_id = current_tenant_id() OR tenant_id IS NOT NULL)",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (tenant_id = current_tenant_id() AND (note IS NULL OR true))",
+    ),
+    case(
+        "policy-check-wider",
+        "policy p on {s}.t",
+        "{T}{RLS}CREATE POLICY p ON {s}.t FOR UPDATE USING (tenant_id = current_tenant_id()) WITH CHECK (true)",
+        // Without a WITH CHECK, Postgres takes USING.
+        "{T}{RLS}CREATE POLICY p ON {s}.t FOR UPDATE USING (tenant_id = current_tenant_id())",
+    ),
+    case(
+        "policy-null-context",
+        "policy p on {s}.t",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (current_setting('app.x', true) IS NULL OR tenant_id = current_tenant_id())",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (current_setting('app.x', true) IS NOT NULL AND tenant_id = current_tenant_id())",
+    ),
+    case(
+        "policy-null-tenant",
+        "policy p on {s}.t",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (tenant_id IS NULL OR tenant_id = current_tenant_id())",
+        TENANT,
+    ),
+    case("policy-no-floor", "table {s}.t", TENANT, "{T}{P}"),
+    case(
+        "policies-widen",
+        "table {s}.t",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (tenant_id = current_tenant_id()); CREATE POLICY q ON {s}.t FOR SELECT USING (note = 'public' AND tenant_id <> current_tenant_id())",
+        "{T}{RLS}CREATE POLICY p ON {s}.t FOR SELECT USING (tenant_id = current_tenant_id()); CREATE POLICY q ON {s}.t FOR DELETE USING (tenant_id = current_tenant_id())",
+    ),
+    case(
+        "policy-without-tenant",
+        "policy p on {s}.t",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (note = 'public')",
+        TENANT,
+    ),
+    case(
+        "policy-hard-coded",
+        "policy p on {s}.t",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (tenant_id = current_tenant_id() OR tenant_id = '00000000-0000-0000-0000-000000000001')",
+        TENANT,
+    ),
+    case(
+        "policy-user-metadata",
+        "policy p on {s}.t",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (tenant_id::text = current_setting('request.jwt.claims', true)::jsonb -> 'user_metadata' ->> 'tenant')",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (tenant_id::text = current_setting('request.jwt.claims', true)::jsonb -> 'app_metadata' ->> 'tenant')",
+    ),
+    case(
+        "policy-current-user",
+        "policy p on {s}.t",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (tenant_id::text = current_user)",
+        TENANT,
+    ),
+    case(
+        "policy-recursion",
+        "policy p on {s}.t",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (tenant_id IN (SELECT x.tenant_id FROM {s}.t x WHERE x.note = 'me'))",
+        "{T}CREATE TABLE {s}.tt (tenant_id uuid); {RLS}CREATE POLICY p ON {s}.t USING (tenant_id IN (SELECT x.tenant_id FROM {s}.tt x))",
+    ),
+    case(
+        "policy-scalar-subselect",
+        "policy p on {s}.t",
+        "{T}CREATE TABLE {s}.m (u text, tenant uuid); {RLS}CREATE POLICY p ON {s}.t USING (tenant_id = (SELECT m.tenant FROM {s}.m WHERE m.u = 'me'))",
+        "{T}CREATE TABLE {s}.m (u text, tenant uuid); {RLS}CREATE POLICY p ON {s}.t USING (tenant_id IN (SELECT m.tenant FROM {s}.m WHERE m.u = 'me') AND tenant_id = (SELECT current_tenant_id()))",
+    ),
+    case(
+        "function-volatile",
+        "function {s}.f()",
+        "{T}CREATE FUNCTION {s}.f() RETURNS uuid LANGUAGE sql AS 'SELECT current_tenant_id()'; {RLS}CREATE POLICY p ON {s}.t USING (tenant_id = {s}.f())",
+        "{T}CREATE FUNCTION {s}.f() RETURNS uuid LANGUAGE sql AS 'SELECT current_tenant_id()'; {P}",
+    ),
+    case(
+        "function-immutable-setting",
+        "function {s}.f()",
+        "{T}CREATE FUNCTION {s}.f() RETURNS uuid LANGUAGE sql IMMUTABLE AS $$ SELECT current_setting('app.x')::uuid $$; {RLS}CREATE POLICY p ON {s}.t USING (tenant_id = {s}.f())",
+        "{T}CREATE FUNCTION {s}.f(uuid) RETURNS uuid LANGUAGE sql IMMUTABLE AS 'SELECT $1'; {RLS}CREATE POLICY p ON {s}.t USING (tenant_id = {s}.f(current_tenant_id()))",
+    ),
+    case(
+        "function-lookup-per-row",
+        "policy p on {s}.t",
+        "{T}CREATE TABLE {s}.m (tenant uuid); CREATE FUNCTION {s}.f() RETURNS uuid LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN (SELECT tenant FROM {s}.m LIMIT 1); END $$;
+         {RLS}CREATE POLICY p ON {s}.t USING (tenant_id = {s}.f())",
+        "{T}CREATE FUNCTION {s}.f() RETURNS uuid LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN current_tenant_id(); END $$; {RLS}CREATE POLICY p ON {s}.t USING (tenant_id = {s}.f())",
+    ),
+    case(
+        "function-parallel",
+        "function {s}.f()",
+        "{T}CREATE FUNCTION {s}.f() RETURNS uuid LANGUAGE sql STABLE AS 'SELECT current_tenant_id()'; {RLS}CREATE POLICY p ON {s}.t USING (tenant_id = {s}.f())",
+        "{T}CREATE FUNCTION {s}.f() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE AS 'SELECT current_tenant_id()'; {RLS}CREATE POLICY p ON {s}.t USING (tenant_id = {s}.f())",
+    ),
+    case(
+        "function-admin-or",
+        "policy p on {s}.t",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (is_tenant_admin() OR tenant_id = current_tenant_id())",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (is_tenant_admin() AND tenant_id = current_tenant_id())",
+    ),
+    case(
+        "function-leakproof",
+        "function {s}.f(pg_catalog.text)",
+        "CREATE FUNCTION {s}.f(text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE LEAKPROOF AS $$ BEGIN RAISE NOTICE '%', $1; RETURN true; END $$",
+        "CREATE FUNCTION {s}.f(text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN true; END $$",
+    ),
+    case(
+        "definer-search-path",
+        "function {s}.f()",
+        "CREATE FUNCTION {s}.f() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'",
+        "CREATE FUNCTION {s}.f() RETURNS int LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'SELECT 1'",
+    ),
+    case(
+        "definer-public",
+        "function {s}.f()",
+        "{T}{P}CREATE FUNCTION {s}.f() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp BEGIN ATOMIC SELECT count(*) FROM {s}.t; END",
+        "{T}{P}CREATE FUNCTION {s}.f() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(*) FROM {s}.t; END",
+    ),
+    case(
+        "definer-trigger",
+        "trigger g on {s}.t",
+        "{T}{P}CREATE FUNCTION {s}.f() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN NEW; END $$;
+         CREATE TRIGGER g BEFORE INSERT ON {s}.t FOR EACH ROW EXECUTE FUNCTION {s}.f()",
+        "{T}{P}CREATE FUNCTION {s}.f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+         CREATE TRIGGER g BEFORE INSERT ON {s}.t FOR EACH ROW EXECUTE FUNCTION {s}.f()",
+    ),
+    case(
+        "function-untrusted",
+        "function {s}.f()",
+        "CREATE LANGUAGE untrusted_{s} HANDLER plpgsql_call_handler; CREATE FUNCTION {s}.f() RETURNS int LANGUAGE untrusted_{s} AS 'BEGIN RETURN 1; END'",
+        "CREATE FUNCTION {s}.f() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END'",
+    ),
+];

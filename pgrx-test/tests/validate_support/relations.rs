@@ -1,0 +1,180 @@
+//! Cases about columns, keys, and relations that lead around row security.
+
+use super::{Case, case, told};
+
+const PARENT: &str = "CREATE TABLE {s}.p (id uuid PRIMARY KEY, tenant_id uuid NOT NULL); CREATE INDEX ON {s}.p (tenant_id); ";
+
+pub fn parented(text: &str) -> String {
+    text.replace("{PARENT}", PARENT)
+}
+
+pub const CASES: &[Case] = &[
+    case(
+        "key-without-tenant",
+        "table constraint k on {s}.t",
+        "{T}{PARENT}ALTER TABLE {s}.t ADD pid uuid, ADD CONSTRAINT k FOREIGN KEY (pid) REFERENCES {s}.p",
+        "{T}{PARENT}ALTER TABLE {s}.p ADD UNIQUE (tenant_id, id); ALTER TABLE {s}.t ADD pid uuid, ADD CONSTRAINT k FOREIGN KEY (tenant_id, pid) REFERENCES {s}.p (tenant_id, id)",
+    ),
+    case(
+        "key-cascades",
+        "table constraint k on {s}.t",
+        "{T}{PARENT}ALTER TABLE {s}.t ADD pid uuid, ADD CONSTRAINT k FOREIGN KEY (pid) REFERENCES {s}.p ON DELETE CASCADE",
+        "{T}{PARENT}ALTER TABLE {s}.t ADD pid uuid, ADD CONSTRAINT k FOREIGN KEY (pid) REFERENCES {s}.p",
+    ),
+    told(
+        "key-to-shared",
+        "table constraint k on {s}.t",
+        "{T}{PARENT}ALTER TABLE {s}.t ADD pid uuid, ADD CONSTRAINT k FOREIGN KEY (pid) REFERENCES {s}.p; SELECT tenancy.protect_table('{s}.p', 'shared_read', mode => 'enforce')",
+        "{T}{PARENT}ALTER TABLE {s}.t ADD pid uuid, ADD CONSTRAINT k FOREIGN KEY (pid) REFERENCES {s}.p",
+    ),
+    case(
+        "tenant-column-missing",
+        "table {s}.c",
+        "{T}CREATE TABLE {s}.c (id int, t uuid NOT NULL REFERENCES {s}.t); CREATE INDEX ON {s}.c (t); GRANT SELECT ON {s}.c TO {app}",
+        "{T}CREATE TABLE {s}.u (id uuid PRIMARY KEY); CREATE TABLE {s}.c (id int, t uuid REFERENCES {s}.u); GRANT SELECT ON {s}.c TO {app}",
+    ),
+    case(
+        "tenant-column-nullable",
+        "table column {s}.t.tenant_id",
+        "CREATE TABLE {s}.t (tenant_id uuid)",
+        "CREATE TABLE {s}.t (tenant_id uuid NOT NULL)",
+    ),
+    case(
+        "tenant-column-type",
+        "table column {s}.t.tenant_id",
+        "CREATE TABLE {s}.t (tenant_id text)",
+        "CREATE TABLE {s}.t (tenant_id uuid, owner_id text)",
+    ),
+    case(
+        "tenant-index-missing",
+        "table {s}.t",
+        "CREATE TABLE {s}.t (id int, tenant_id uuid, PRIMARY KEY (id, tenant_id))",
+        "CREATE TABLE {s}.t (id int, tenant_id uuid, PRIMARY KEY (tenant_id, id))",
+    ),
+    case(
+        "tenant-default-constant",
+        "table column {s}.t.tenant_id",
+        "CREATE TABLE {s}.t (tenant_id uuid DEFAULT '00000000-0000-0000-0000-000000000001')",
+        "CREATE TABLE {s}.t (tenant_id uuid DEFAULT current_tenant_id())",
+    ),
+    case(
+        "tenant-column-updatable",
+        "table column {s}.t.tenant_id",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (tenant_id = ANY (user_tenant_ids()))",
+        "{T}{P}",
+    ),
+    case(
+        "unique-without-tenant",
+        "index {s}.t_note_key",
+        "{T}ALTER TABLE {s}.t ADD UNIQUE (note)",
+        "{T}ALTER TABLE {s}.t ADD UNIQUE (tenant_id, note)",
+    ),
+    case(
+        "unique-without-tenant",
+        "index {s}.lowered",
+        "{T}CREATE UNIQUE INDEX lowered ON {s}.t (lower(note)) WHERE note <> ''",
+        "{T}ALTER TABLE {s}.t ADD x uuid UNIQUE",
+    ),
+    told(
+        "unique-without-tenant",
+        "index {s}.t_span_excl",
+        "{T}ALTER TABLE {s}.t ADD span int4range, ADD EXCLUDE USING gist (span WITH &&)",
+        "{T}CREATE INDEX ON {s}.t (note)",
+    ),
+    told(
+        "primary-key-without-tenant",
+        "index {s}.t_pkey",
+        "CREATE TABLE {s}.t (id text PRIMARY KEY, tenant_id uuid)",
+        "CREATE TABLE {s}.t (id uuid PRIMARY KEY, tenant_id uuid)",
+    ),
+    case(
+        "sequence-readable",
+        "sequence {s}.t_id_seq for {app}",
+        "CREATE TABLE {s}.t (id serial, tenant_id uuid); GRANT SELECT ON SEQUENCE {s}.t_id_seq TO {app}",
+        "CREATE TABLE {s}.t (id serial, tenant_id uuid); GRANT USAGE ON SEQUENCE {s}.t_id_seq TO {app}",
+    ),
+    case(
+        "view-definer",
+        "view {s}.outer_view",
+        "{T}{P}CREATE VIEW {s}.inner_view WITH (security_invoker) AS SELECT * FROM {s}.t; CREATE VIEW {s}.outer_view AS SELECT * FROM {s}.inner_view; GRANT SELECT ON {s}.outer_view TO {app}",
+        "{T}{P}CREATE VIEW {s}.v WITH (security_invoker) AS SELECT * FROM {s}.t; GRANT SELECT ON {s}.v TO {app}",
+    ),
+    case(
+        "materialized-view",
+        "materialized view {s}.v",
+        "{T}{P}CREATE MATERIALIZED VIEW {s}.v AS SELECT * FROM {s}.t; GRANT SELECT ON {s}.v TO {app}",
+        "{T}{P}CREATE MATERIALIZED VIEW {s}.v AS SELECT * FROM {s}.t",
+    ),
+    case(
+        "foreign-table",
+        "foreign table {s}.f",
+        "CREATE FOREIGN DATA WRAPPER w_{s}; CREATE SERVER srv_{s} FOREIGN DATA WRAPPER w_{s}; CREATE FOREIGN TABLE {s}.f (tenant_id uuid) SERVER srv_{s}; GRANT SELECT ON {s}.f TO {app}",
+        "CREATE FOREIGN DATA WRAPPER w_{s}; CREATE SERVER srv_{s} FOREIGN DATA WRAPPER w_{s}; CREATE FOREIGN TABLE {s}.f (note text) SERVER srv_{s}; GRANT SELECT ON {s}.f TO {app}",
+    ),
+    case(
+        "child-unprotected",
+        "table {s}.part",
+        "CREATE TABLE {s}.t (tenant_id uuid NOT NULL) PARTITION BY LIST (tenant_id); GRANT SELECT ON {s}.t TO {app}; {P}CREATE TABLE {s}.part PARTITION OF {s}.t DEFAULT",
+        "CREATE TABLE {s}.t (tenant_id uuid NOT NULL) PARTITION BY LIST (tenant_id); CREATE TABLE {s}.part PARTITION OF {s}.t DEFAULT; {P}",
+    ),
+    case(
+        "table-rule",
+        "rule r on {s}.t",
+        "{T}{P}CREATE TABLE {s}.log (note text); CREATE RULE r AS ON INSERT TO {s}.t DO ALSO INSERT INTO {s}.log VALUES (NEW.note)",
+        "{T}{P}CREATE TABLE {s}.log (note text); CREATE RULE r AS ON INSERT TO {s}.log DO INSTEAD NOTHING",
+    ),
+    case(
+        "publication",
+        "publication pub_{s} with {s}.t",
+        "{T}{P}CREATE PUBLICATION pub_{s} FOR TABLE {s}.t",
+        "CREATE TABLE {s}.u (id int); CREATE PUBLICATION pub_{s} FOR TABLE {s}.u",
+    ),
+    case(
+        "publication",
+        "publication pub_{s} with schema {s}",
+        "{T}{P}CREATE PUBLICATION pub_{s} FOR TABLES IN SCHEMA {s}",
+        "{T}{P}CREATE PUBLICATION pub_{s} FOR TABLE {s}.t WHERE (tenant_id = '00000000-0000-0000-0000-000000000001')",
+    ),
+    case(
+        "publication",
+        "publication pub_{s} for all tables",
+        "CREATE PUBLICATION pub_{s} FOR ALL TABLES",
+        "{T}CREATE PUBLICATION pub_{s}",
+    ),
+    case(
+        "drift",
+        "table {s}.t: row_security_not_forced",
+        "{T}{P}ALTER TABLE {s}.t NO FORCE ROW LEVEL SECURITY",
+        "{T}{P}ALTER TABLE {s}.t ADD x int",
+    ),
+    case(
+        "large-object",
+        "large object 4711",
+        "SELECT lo_create(4711); GRANT SELECT ON LARGE OBJECT 4711 TO {app}",
+        "SELECT lo_create(4712)",
+    ),
+    case(
+        "dblink",
+        "function {s}.dblink(pg_catalog.text)",
+        "CREATE FUNCTION {s}.dblink(text) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE FUNCTION {s}.dblink(text) RETURNS int LANGUAGE sql AS 'SELECT 1'; REVOKE EXECUTE ON FUNCTION {s}.dblink(text) FROM PUBLIC",
+    ),
+    case(
+        "foreign-server",
+        "server srv_{s} for {app}",
+        "CREATE FOREIGN DATA WRAPPER w_{s}; CREATE SERVER srv_{s} FOREIGN DATA WRAPPER w_{s}; GRANT USAGE ON FOREIGN SERVER srv_{s} TO {app}",
+        "CREATE FOREIGN DATA WRAPPER w_{s}; CREATE SERVER srv_{s} FOREIGN DATA WRAPPER w_{s}",
+    ),
+    case(
+        "foreign-server",
+        "user mapping for PUBLIC on server srv_{s}",
+        "CREATE FOREIGN DATA WRAPPER w_{s}; CREATE SERVER srv_{s} FOREIGN DATA WRAPPER w_{s}; CREATE USER MAPPING FOR PUBLIC SERVER srv_{s}",
+        "CREATE FOREIGN DATA WRAPPER w_{s}; CREATE SERVER srv_{s} FOREIGN DATA WRAPPER w_{s}; CREATE USER MAPPING FOR {other} SERVER srv_{s}",
+    ),
+    case(
+        "statements-readable",
+        "view {s}.pg_stat_statements",
+        "CREATE VIEW {s}.pg_stat_statements AS SELECT 1; GRANT SELECT ON {s}.pg_stat_statements TO PUBLIC",
+        "CREATE VIEW {s}.pg_stat_statements AS SELECT 1",
+    ),
+];

@@ -1,0 +1,102 @@
+//! Cases about privileges and roles. `{other}` is of the case alone.
+
+use super::{Case, case, told};
+
+const APP: &str = "{T}{P}GRANT SELECT ON {s}.t TO {other}; ";
+
+pub fn applied(text: &str) -> String {
+    text.replace("{APP}", APP)
+}
+
+pub const CASES: &[Case] = &[
+    case(
+        "grant-truncate",
+        "TRUNCATE on table {s}.t for {app}",
+        "{T}GRANT TRUNCATE ON {s}.t TO {app}",
+        "{T}",
+    ),
+    case(
+        "grant-trigger",
+        "TRIGGER on table {s}.t for {app}",
+        "{T}GRANT TRIGGER ON {s}.t TO {app}",
+        "{T}",
+    ),
+    case(
+        "grant-references",
+        "REFERENCES on table {s}.t for {app}",
+        "{T}GRANT REFERENCES ON {s}.t TO {app}",
+        "{T}",
+    ),
+    case(
+        "grant-public",
+        "table {s}.t",
+        "{T}GRANT SELECT ON {s}.t TO PUBLIC",
+        "CREATE TABLE {s}.u (id int); GRANT SELECT ON {s}.u TO PUBLIC",
+    ),
+    case(
+        "grant-column-void",
+        "UPDATE on table {s}.t for {app}",
+        "{T}GRANT UPDATE (note) ON {s}.t TO {app}",
+        "{T}REVOKE UPDATE ON {s}.t FROM {app}; GRANT UPDATE (note) ON {s}.t TO {app}",
+    ),
+    case(
+        "default-privileges",
+        "default privileges of postgres in schema {s} for {app}",
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA {s} GRANT TRUNCATE ON TABLES TO {app}",
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA {s} GRANT SELECT ON TABLES TO {app}",
+    ),
+    case(
+        "default-privileges-unprotected",
+        "schema {s}",
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA {s} GRANT SELECT ON TABLES TO {app}",
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA {s} GRANT SELECT ON SEQUENCES TO {app}",
+    ),
+    case(
+        "schema-create",
+        "CREATE on schema {s} for {app}",
+        "GRANT CREATE ON SCHEMA {s} TO {app}",
+        "GRANT USAGE ON SCHEMA {s} TO {app}",
+    ),
+    case(
+        "role-bypassrls",
+        "role {other}",
+        "{APP}ALTER ROLE {other} BYPASSRLS",
+        "{APP}",
+    ),
+    case(
+        "role-path",
+        "role {other} as pg_read_server_files",
+        "{APP}GRANT pg_read_server_files TO {other}",
+        "{APP}GRANT pg_read_all_settings TO {other}",
+    ),
+    case(
+        "role-replication",
+        "role {other}",
+        "{APP}ALTER ROLE {other} REPLICATION",
+        "{APP}",
+    ),
+    case(
+        "role-createrole",
+        "role {other}",
+        "{APP}ALTER ROLE {other} CREATEROLE",
+        "{APP}ALTER ROLE {other} CREATEDB",
+    ),
+    case(
+        "role-predefined",
+        "role {other} as pg_read_all_data",
+        "{APP}GRANT pg_read_all_data TO {other}",
+        "{APP}",
+    ),
+    case(
+        "role-setting",
+        "role {other}: app.current_tenant_id",
+        "ALTER ROLE {other} SET app.current_tenant_id = '00000000-0000-0000-0000-000000000001'",
+        "ALTER ROLE {other} SET row_security = on",
+    ),
+    told(
+        "context-unproven",
+        "role {other}",
+        "{APP}",
+        "{APP}ALTER ROLE {other} NOLOGIN",
+    ),
+];

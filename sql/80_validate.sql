@@ -1,0 +1,267 @@
+-- Is it tight? The rules are rows, each a query over the catalogs; files 81 to 87 hold them by topic.
+-- Validation reads only, with the caller's rights. The views here say what rules share; like the
+-- catalogs they show no rows of users. MATERIALIZED, since a rule that joins one many times over would
+-- else compute it as often; nested loops are off for the same reason: catalogs are joined by hashing.
+
+CREATE TABLE tenancy.rules (
+    code text PRIMARY KEY,
+    topic text NOT NULL,
+    level text NOT NULL CHECK (level IN ('error', 'warn', 'info')),
+    title text NOT NULL,
+    why text NOT NULL,
+    reference text NOT NULL,
+    query text NOT NULL
+);
+COMMENT ON TABLE tenancy.rules IS 'what tenancy.validate() looks for: stable codes, and the query that finds each';
+COMMENT ON COLUMN tenancy.rules.query IS 'returns schema (null: belongs to none), object, detail, remediation; runs with the rights of the caller and search_path pg_catalog, pg_temp';
+GRANT SELECT ON tenancy.rules TO PUBLIC;
+
+CREATE TABLE tenancy.waivers (
+    code text NOT NULL,
+    object text NOT NULL,
+    reason text NOT NULL,
+    until timestamptz NOT NULL,
+    waived_by name NOT NULL,
+    waived_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    PRIMARY KEY (code, object)
+);
+COMMENT ON TABLE tenancy.waivers IS 'findings that may stay: written by tenancy.waive() and tenancy.unwaive()';
+SELECT pg_catalog.pg_extension_config_dump('tenancy.waivers', '');
+GRANT SELECT ON tenancy.waivers TO PUBLIC;
+
+CREATE FUNCTION tenancy.expression_is_always_true(expression text, tenant_column text) RETURNS boolean
+LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'expression_is_always_true_wrapper';
+COMMENT ON FUNCTION tenancy.expression_is_always_true(text, text) IS
+'whether the expression of a policy, as pg_get_expr() shows it, lets every row of a tenant through; false for null';
+
+CREATE FUNCTION tenancy.expression_disjuncts(expression text) RETURNS text[]
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'expression_disjuncts_wrapper';
+COMMENT ON FUNCTION tenancy.expression_disjuncts(text) IS
+'the operands of the outermost OR of an expression as pg_get_expr() shows it';
+
+CREATE FUNCTION tenancy.library_version() RETURNS text
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'library_version_wrapper';
+COMMENT ON FUNCTION tenancy.library_version() IS 'version of the library that is loaded; the extension''s own is in pg_extension';
+
+CREATE FUNCTION tenancy.identity(class oid, object oid, part integer DEFAULT 0) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN (SELECT i.type || ' ' || i.identity FROM pg_catalog.pg_identify_object(class, object, part) AS i);
+COMMENT ON FUNCTION tenancy.identity(oid, oid, integer) IS
+'how findings and waivers name an object, whatever search_path and language; null once it is gone';
+
+CREATE FUNCTION tenancy.qualified_name(relation oid) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN (SELECT pg_catalog.format('%I.%I', n.nspname, c.relname)
+        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation);
+COMMENT ON FUNCTION tenancy.qualified_name(oid) IS 'schema and name of a relation, quoted where needed';
+
+CREATE FUNCTION tenancy.grantee_name(grantee oid) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(grantee)) END;
+COMMENT ON FUNCTION tenancy.grantee_name(oid) IS 'a grantee as GRANT and REVOKE take it';
+
+CREATE VIEW tenancy.bound_relations AS
+    SELECT 'membership' AS bound_as, pg_catalog.to_regclass(b.membership)::oid AS relation FROM tenancy.binding b
+    UNION ALL SELECT 'role_table', pg_catalog.to_regclass(b.role_table)::oid FROM tenancy.binding b
+    UNION ALL SELECT 'tenants', pg_catalog.to_regclass(b.tenants)::oid FROM tenancy.binding b;
+COMMENT ON VIEW tenancy.bound_relations IS 'relations of the binding, for validation';
+
+CREATE VIEW tenancy.tenant_column_names AS
+    SELECT 'tenant_id'::name AS name
+    UNION
+    SELECT b.membership_tenant::name FROM tenancy.binding b WHERE b.membership IS NOT NULL AND b.membership_tenant <> 'id'
+    UNION
+    SELECT p.tenant_column FROM tenancy.protected_tables p
+    WHERE p.template IN ('tenant', 'shared_read', 'tenant_read_admin_write', 'member_read') AND p.tenant_column <> 'id'
+      AND p.relation NOT IN (SELECT r.relation FROM tenancy.bound_relations r WHERE r.bound_as = 'tenants' AND r.relation IS NOT NULL);
+COMMENT ON VIEW tenancy.tenant_column_names IS 'what tenant columns are called in this database, for validation';
+
+CREATE VIEW tenancy.user_relations AS
+SELECT c.oid AS relation, n.nspname AS schema, c.relname AS name, c.relkind AS kind, c.relowner AS owner,
+       c.relispartition AS is_partition, c.relrowsecurity AS row_security, c.relforcerowsecurity AS forced,
+       c.reloptions, c.relacl
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relpersistence <> 't' AND c.oid >= 16384 AND n.nspname NOT IN ('tenancy', 'information_schema') AND n.nspname !~ '^pg_'
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                  WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e');
+COMMENT ON VIEW tenancy.user_relations IS 'relations that no extension brought, for validation';
+
+CREATE VIEW tenancy.tenant_tables AS
+WITH found AS MATERIALIZED (
+    SELECT c.*, p.template, p.mode, p.options, a.attname AS tenant_column, a.attnum AS tenant_number,
+           a.atttypid AS tenant_type, a.attnotnull AS tenant_not_null,
+           (SELECT min(r.bound_as) FROM tenancy.bound_relations r WHERE r.relation = c.relation) AS bound_as
+    FROM tenancy.user_relations c
+    LEFT JOIN tenancy.protected_tables p ON p.relation = c.relation
+    LEFT JOIN LATERAL (
+        SELECT a.* FROM pg_catalog.pg_attribute a
+        WHERE a.attrelid = c.relation AND a.attnum > 0 AND NOT a.attisdropped
+          AND CASE WHEN p.relation IS NOT NULL THEN a.attname = p.tenant_column
+                   ELSE a.attname IN (SELECT t.name FROM tenancy.tenant_column_names t) END
+        ORDER BY a.attname LIMIT 1) a ON true
+    WHERE c.kind IN ('r', 'p') AND (p.relation IS NOT NULL OR a.attname IS NOT NULL))
+SELECT * FROM found;
+COMMENT ON VIEW tenancy.tenant_tables IS 'tables that are registered or have a column called like the tenant''s: what validation looks at';
+
+CREATE VIEW tenancy.tenant_table_grants AS
+WITH found AS MATERIALIZED (
+    SELECT t.relation, t.schema, t.owner, g.grantee, g.privilege_type AS privilege
+    FROM tenancy.tenant_tables t CROSS JOIN LATERAL pg_catalog.aclexplode(t.relacl) AS g
+    LEFT JOIN pg_catalog.pg_roles r ON r.oid = g.grantee
+    WHERE g.grantee <> t.owner AND NOT coalesce(r.rolsuper, false))
+SELECT * FROM found;
+COMMENT ON VIEW tenancy.tenant_table_grants IS 'privileges on tenant tables of others than owners and superusers, for validation; grantee 0 is PUBLIC';
+
+CREATE VIEW tenancy.application_roles AS
+WITH found AS MATERIALIZED (
+    SELECT r.oid AS role, r.rolname AS name, r.rolcanlogin AS login
+    FROM pg_catalog.pg_roles r
+    WHERE NOT r.rolsuper AND NOT r.rolbypassrls AND r.rolname !~ '^pg_'
+      AND NOT EXISTS (SELECT FROM tenancy.tenant_tables t WHERE t.owner = r.oid)
+      AND EXISTS (SELECT FROM (SELECT DISTINCT g.grantee FROM tenancy.tenant_table_grants g
+                               WHERE g.privilege IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')) g
+                  WHERE CASE WHEN g.grantee = 0 THEN r.rolcanlogin ELSE pg_catalog.pg_has_role(r.oid, g.grantee, 'USAGE') END))
+SELECT * FROM found;
+COMMENT ON VIEW tenancy.application_roles IS 'roles that use tenant tables, own none and are meant to be bound by row security, for validation';
+
+CREATE VIEW tenancy.tenant_policies AS
+WITH found AS MATERIALIZED (
+    SELECT p.oid AS policy, p.polname AS name, t.relation, t.schema, t.tenant_column, t.row_security, t.template, t.mode,
+           p.polpermissive AS permissive, p.polcmd AS command, p.polroles AS roles, e.using_text, e.check_text,
+           tenancy.expression_is_always_true(e.using_text, t.tenant_column) AS using_true,
+           tenancy.expression_is_always_true(e.check_text, t.tenant_column) AS check_true,
+           t.tenant_column IS NULL OR pg_catalog.strpos(e.using_text, pg_catalog.quote_ident(t.tenant_column)) > 0
+               OR e.using_text ~ '\mtenancy\.\w+\(' AS using_tenant,
+           t.tenant_column IS NULL OR pg_catalog.strpos(e.check_text, pg_catalog.quote_ident(t.tenant_column)) > 0
+               OR e.check_text ~ '\mtenancy\.\w+\(' AS check_tenant
+    FROM tenancy.tenant_tables t JOIN pg_catalog.pg_policy p ON p.polrelid = t.relation
+    CROSS JOIN LATERAL (
+        SELECT pg_catalog.pg_get_expr(p.polqual, p.polrelid) AS using_text,
+               pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid) AS check_text OFFSET 0) e)
+SELECT f.*, (SELECT pg_catalog.array_agg(c.command) FROM pg_catalog.unnest('{r,a,w,d}'::"char"[]) AS c(command)
+             WHERE f.command IN (c.command, '*')) AS commands,
+       (SELECT pg_catalog.array_agg(c.command) FROM pg_catalog.unnest('{r,a,w,d}'::"char"[]) AS c(command)
+        WHERE NOT f.permissive AND f.roles = '{0}'::oid[] AND f.command IN (c.command, '*')
+          AND (c.command = 'a' OR (f.using_tenant AND NOT f.using_true))
+          -- Without WITH CHECK, Postgres takes USING.
+          AND (c.command IN ('r', 'd') OR CASE WHEN f.check_text IS NULL THEN f.using_tenant AND NOT f.using_true
+                                               ELSE f.check_tenant AND NOT f.check_true END)) AS floor_for
+FROM found f;
+COMMENT ON VIEW tenancy.tenant_policies IS 'policies of tenant tables and what their expressions say, for validation; floor_for: commands below which no permissive policy can go, because this one is restrictive, for everybody, and asks for the tenant, or for what the extension''s own policies ask';
+
+CREATE VIEW tenancy.unbounded_policies AS
+WITH all_of_them AS MATERIALIZED (SELECT * FROM tenancy.tenant_policies),
+floors AS (SELECT f.relation, pg_catalog.array_agg(c.command) AS commands
+           FROM all_of_them f CROSS JOIN LATERAL pg_catalog.unnest(f.floor_for) AS c(command) GROUP BY f.relation),
+found AS MATERIALIZED (
+    SELECT p.policy, p.name, p.relation, p.schema, p.tenant_column, p.template, p.mode, p.command, p.roles, p.using_text, p.check_text,
+           p.using_true, p.check_true, p.using_tenant, p.check_tenant, u.commands
+    FROM all_of_them p LEFT JOIN floors f ON f.relation = p.relation
+    CROSS JOIN LATERAL (SELECT pg_catalog.array_agg(c.command) AS commands FROM pg_catalog.unnest(p.commands) AS c(command)
+                        WHERE c.command = ANY (f.commands) IS NOT TRUE) u
+    WHERE p.permissive AND p.row_security AND u.commands IS NOT NULL)
+SELECT * FROM found;
+COMMENT ON VIEW tenancy.unbounded_policies IS 'permissive policies in force that no restrictive one holds for some command, for validation';
+
+CREATE FUNCTION tenancy.protect_statement(relation oid, more jsonb DEFAULT '{}') RETURNS text
+LANGUAGE sql STABLE PARALLEL UNSAFE
+BEGIN ATOMIC
+    WITH RECURSIVE up AS (
+        SELECT protect_statement.relation AS relation, 0 AS level
+        UNION ALL SELECT i.inhparent, up.level + 1 FROM up JOIN pg_catalog.pg_inherits i ON i.inhrelid = up.relation),
+    root AS (SELECT up.relation FROM up ORDER BY up.level DESC LIMIT 1)
+    SELECT pg_catalog.format('SELECT * FROM tenancy.protect_table(%L, template => %L, tenant_column => %L, mode => ''enforce'', options => %L)',
+                             pg_catalog.format('%I.%I', t.schema, t.name), coalesce(t.registered ->> 'template', 'tenant'),
+                             coalesce(t.registered ->> 'tenant_column', (
+                                 SELECT a.attname FROM pg_catalog.pg_attribute a
+                                 WHERE a.attrelid = t.relation AND a.attnum > 0 AND NOT a.attisdropped AND t.registered IS NULL
+                                   AND a.attname IN (SELECT n.name FROM tenancy.tenant_column_names n)
+                                 ORDER BY a.attname LIMIT 1), 'tenant_id'),
+                             coalesce(t.registered -> 'options', '{}'::jsonb) || more)
+    FROM (
+        -- A sub-select, so that one registration is found by its key, however the planner joins.
+        SELECT c.oid AS relation, n.nspname AS schema, c.relname AS name, (
+                   SELECT pg_catalog.jsonb_build_object('template', p.template, 'tenant_column', p.tenant_column, 'options', p.options)
+                   FROM tenancy.protected_tables p WHERE p.schema_name = n.nspname AND p.table_name = c.relname) AS registered
+        FROM root JOIN pg_catalog.pg_class c ON c.oid = root.relation JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        OFFSET 0) t;
+END;
+COMMENT ON FUNCTION tenancy.protect_statement(oid, jsonb) IS
+'the statement that enforces isolation on a table as it is registered, or as a table of a tenant; for a partition, on its root';
+
+CREATE FUNCTION tenancy.findings_of_rules(schemas text[])
+RETURNS TABLE (code text, level text, object text, detail text, remediation text)
+LANGUAGE c STABLE PARALLEL UNSAFE SET jit = off SET enable_nestloop = off
+AS 'MODULE_PATHNAME', 'findings_of_rules_wrapper';
+COMMENT ON FUNCTION tenancy.findings_of_rules(text[]) IS 'tenancy.validate() without waivers';
+
+CREATE FUNCTION tenancy.validate(schemas name[] DEFAULT NULL)
+RETURNS TABLE (code text, level text, object text, detail text, remediation text, waived boolean, reason text, until timestamptz)
+LANGUAGE sql STABLE PARALLEL UNSAFE
+BEGIN ATOMIC
+    SELECT f.code, f.level, f.object, f.detail, f.remediation, coalesce(w.until > pg_catalog.now(), false), w.reason, w.until
+    FROM tenancy.findings_of_rules(schemas::text[]) AS f
+    LEFT JOIN tenancy.waivers w ON w.code = f.code AND w.object = f.object
+    ORDER BY pg_catalog.array_position('{error,warn,info}'::text[], f.level), f.code COLLATE "C", f.object COLLATE "C";
+END;
+COMMENT ON FUNCTION tenancy.validate(name[]) IS
+'holes in isolation, worst first, with the SQL that closes each; in some schemas or all, and of roles and the server always. Reads only, with the rights of the caller; a rule that fails is a row of code rule-failed. 3F000 for a schema that does not exist. Reads every policy several times: allow seconds for a thousand tables';
+
+CREATE FUNCTION tenancy.validate_json(schemas name[] DEFAULT NULL) RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL UNSAFE
+RETURN (SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(v)), '[]'::jsonb) FROM tenancy.validate(schemas) AS v);
+COMMENT ON FUNCTION tenancy.validate_json(name[]) IS 'tenancy.validate() as an array of objects';
+
+CREATE FUNCTION tenancy.validate_sarif(schemas name[] DEFAULT NULL) RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL UNSAFE
+RETURN (
+    SELECT pg_catalog.jsonb_build_object(
+        '$schema', 'https://json.schemastore.org/sarif-2.1.0.json', 'version', '2.1.0',
+        'runs', pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object(
+            'tool', pg_catalog.jsonb_build_object('driver', pg_catalog.jsonb_build_object(
+                'name', 'pg_tenancy', 'version', tenancy.library_version(),
+                'rules', (SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+                              'id', r.code, 'helpUri', r.reference,
+                              'shortDescription', pg_catalog.jsonb_build_object('text', r.title),
+                              'fullDescription', pg_catalog.jsonb_build_object('text', r.why),
+                              'defaultConfiguration', pg_catalog.jsonb_build_object(
+                                  'level', CASE r.level WHEN 'warn' THEN 'warning' WHEN 'info' THEN 'note' ELSE r.level END))
+                              ORDER BY r.code COLLATE "C") FROM tenancy.rules r))),
+            'results', (
+                SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+                    'ruleId', v.code,
+                    'level', CASE v.level WHEN 'warn' THEN 'warning' WHEN 'info' THEN 'note' ELSE v.level END,
+                    'message', pg_catalog.jsonb_build_object('text',
+                        v.object || ': ' || v.detail || coalesce('. Remediation: ' || v.remediation, '')),
+                    'locations', pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('logicalLocations',
+                        pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('fullyQualifiedName', v.object)))),
+                    'suppressions', CASE WHEN v.waived THEN pg_catalog.jsonb_build_array(
+                        pg_catalog.jsonb_build_object('kind', 'external', 'justification', v.reason)) ELSE '[]'::jsonb END)),
+                    '[]'::jsonb)
+                FROM tenancy.validate(schemas) AS v)))));
+COMMENT ON FUNCTION tenancy.validate_sarif(name[]) IS 'tenancy.validate() as SARIF 2.1.0; waived findings are suppressed results';
+
+CREATE FUNCTION tenancy.assert_valid_of(level text, schemas text[]) RETURNS void
+LANGUAGE c STABLE PARALLEL UNSAFE SET jit = off SET enable_nestloop = off
+AS 'MODULE_PATHNAME', 'assert_valid_wrapper';
+COMMENT ON FUNCTION tenancy.assert_valid_of(text, text[]) IS 'tenancy.assert_valid() behind its argument types';
+
+CREATE FUNCTION tenancy.assert_valid(level text DEFAULT 'error', schemas name[] DEFAULT NULL) RETURNS void
+LANGUAGE sql STABLE PARALLEL UNSAFE
+RETURN tenancy.assert_valid_of(level, schemas::text[]);
+COMMENT ON FUNCTION tenancy.assert_valid(text, name[]) IS
+'raises 55000 with the findings of that level and worse that are not waived in its DETAIL: the gate for CI. 22023 for another level, 3F000 for a schema that does not exist';
+
+CREATE FUNCTION tenancy.waive(code text, object text, reason text, until timestamptz) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'waive_wrapper';
+COMMENT ON FUNCTION tenancy.waive(text, text, text, timestamptz) IS
+'accepts one finding until then; it stays in the list, marked. Waiving it again replaces. For the owner of the database and administrators. Errors: 42501, 42704, 22023';
+
+CREATE FUNCTION tenancy.unwaive(code text, object text) RETURNS boolean
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'unwaive_wrapper';
+COMMENT ON FUNCTION tenancy.unwaive(text, text) IS
+'takes a waiver back; false where there was none. For the owner of the database and administrators. Errors: 42501, 22023';
+
+GRANT SELECT ON tenancy.bound_relations, tenancy.tenant_column_names, tenancy.user_relations, tenancy.tenant_tables,
+    tenancy.tenant_table_grants, tenancy.application_roles, tenancy.tenant_policies,
+    tenancy.unbounded_policies TO PUBLIC;

@@ -1,0 +1,172 @@
+-- Rules about row security and policies.
+
+INSERT INTO tenancy.rules (code, topic, level, title, why, reference, query) VALUES
+('rls-off', 'policies', 'error', 'Row security is off on a tenant table',
+ 'Whoever may read the table reads the rows of all tenants.', 'https://www.postgresql.org/docs/current/ddl-rowsecurity.html',
+$rule$SELECT t.schema, tenancy.identity('pg_class'::regclass, t.relation) AS object,
+    'row security is off' || coalesce(', registered in mode ' || t.mode, '') || '; used by ' || g.names AS detail,
+    CASE WHEN t.bound_as = 'membership' AND t.template IS NULL
+         THEN format('REVOKE ALL ON %s FROM %s', tenancy.qualified_name(t.relation), g.names)
+         ELSE tenancy.protect_statement(t.relation) END AS remediation
+FROM tenancy.tenant_tables t
+CROSS JOIN LATERAL (SELECT string_agg(DISTINCT tenancy.grantee_name(g.grantee), ', ') AS names
+                    FROM tenancy.tenant_table_grants g WHERE g.relation = t.relation) g
+WHERE NOT t.row_security AND g.names IS NOT NULL
+  AND NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = t.relation)
+  AND NOT EXISTS (SELECT FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent WHERE i.inhrelid = t.relation AND p.relrowsecurity)$rule$),
+
+('rls-off-ungranted', 'policies', 'info', 'Row security is off on a tenant table that only its owner may use',
+ 'The first GRANT will open the rows of all tenants.', 'https://www.postgresql.org/docs/current/ddl-rowsecurity.html',
+$rule$SELECT t.schema, tenancy.identity('pg_class'::regclass, t.relation) AS object,
+    'row security is off' || coalesce(', registered in mode ' || t.mode, '') || '; nobody but the owner and superusers may use it yet' AS detail,
+    tenancy.protect_statement(t.relation) AS remediation
+FROM tenancy.tenant_tables t
+WHERE NOT t.row_security
+  AND NOT EXISTS (SELECT FROM tenancy.tenant_table_grants g WHERE g.relation = t.relation)
+  AND NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = t.relation)
+  AND NOT EXISTS (SELECT FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent WHERE i.inhrelid = t.relation AND p.relrowsecurity)$rule$),
+
+('policies-dormant', 'policies', 'error', 'A tenant table has policies, and row security is off',
+ 'The policies look like protection and do nothing.', 'https://www.postgresql.org/docs/current/ddl-rowsecurity.html',
+$rule$SELECT t.schema, tenancy.identity('pg_class'::regclass, t.relation) AS object,
+    'dormant: ' || (SELECT string_agg(quote_ident(p.polname), ', ' ORDER BY p.polname) FROM pg_policy p WHERE p.polrelid = t.relation) AS detail,
+    tenancy.protect_statement(t.relation, '{"adopt_policies": true}') AS remediation
+FROM tenancy.tenant_tables t
+WHERE NOT t.row_security AND EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = t.relation)$rule$),
+
+('rls-not-forced', 'policies', 'warn', 'Row security does not bind the owner of a tenant table',
+ 'An application, a view or a SECURITY DEFINER function that acts as the owner sees all tenants.',
+ 'https://www.postgresql.org/docs/current/sql-altertable.html',
+$rule$SELECT t.schema, tenancy.identity('pg_class'::regclass, t.relation) AS object,
+    'not forced; owned by ' || quote_ident(pg_get_userbyid(t.owner)) AS detail,
+    format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', tenancy.qualified_name(t.relation)) AS remediation
+FROM tenancy.tenant_tables t
+WHERE t.row_security AND NOT t.forced AND NOT coalesce(t.mode = 'enforce' AND t.options ->> 'force' = 'false', false)$rule$),
+
+('policy-none', 'policies', 'warn', 'Row security is on without a permissive policy',
+ 'Only roles that row security does not bind can use the table, so the application will be connected as one.',
+ 'https://www.postgresql.org/docs/current/ddl-rowsecurity.html',
+$rule$SELECT t.schema, tenancy.identity('pg_class'::regclass, t.relation) AS object,
+    'no row is visible to a role that row security binds' AS detail, tenancy.protect_statement(t.relation) AS remediation
+FROM tenancy.tenant_tables t
+WHERE t.row_security AND NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = t.relation AND p.polpermissive)$rule$),
+
+('policy-command-missing', 'policies', 'warn', 'A granted command has no policy',
+ 'The command silently touches nothing or fails, and gets mended by a policy that is too wide.',
+ 'https://www.postgresql.org/docs/current/sql-createpolicy.html',
+$rule$SELECT t.schema, tenancy.identity('pg_class'::regclass, t.relation) AS object,
+    'no permissive policy for ' || m.commands AS detail, tenancy.protect_statement(t.relation) AS remediation
+FROM tenancy.tenant_tables t
+CROSS JOIN LATERAL (
+    SELECT string_agg(c.privilege, ', ' ORDER BY c.place) AS commands
+    FROM (VALUES ('r'::"char", 'SELECT', 1), ('a', 'INSERT', 2), ('w', 'UPDATE', 3), ('d', 'DELETE', 4)) AS c(command, privilege, place)
+    WHERE NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = t.relation AND p.polpermissive AND p.polcmd IN (c.command, '*'))
+      AND EXISTS (SELECT FROM tenancy.tenant_table_grants g WHERE g.relation = t.relation AND g.privilege = c.privilege)) m
+WHERE t.row_security AND coalesce(t.mode, '') <> 'enforce' AND m.commands IS NOT NULL
+  AND EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = t.relation AND p.polpermissive)$rule$),
+
+('policy-always-true', 'policies', 'error', 'A policy lets every row through',
+ 'Permissive policies are ORed: one that is always true makes the others void.',
+ 'https://www.postgresql.org/docs/current/sql-createpolicy.html',
+$rule$SELECT p.schema, tenancy.identity('pg_policy'::regclass, p.policy) AS object,
+    'always true, and no restrictive policy holds ' || array_to_string(p.commands, ', ') AS detail,
+    tenancy.protect_statement(p.relation) AS remediation
+FROM tenancy.unbounded_policies p
+WHERE p.using_true OR (p.command = 'a' AND p.check_true)$rule$),
+
+('policy-check-wider', 'policies', 'error', 'WITH CHECK of a policy is wider than its USING',
+ 'A tenant can write rows that it could not see: into another tenant.',
+ 'https://www.postgresql.org/docs/current/sql-createpolicy.html',
+$rule$SELECT p.schema, tenancy.identity('pg_policy'::regclass, p.policy) AS object,
+    'rows that USING hides can be written' AS detail, tenancy.protect_statement(p.relation) AS remediation
+FROM tenancy.unbounded_policies p
+WHERE p.command IN ('w', '*') AND p.check_text IS NOT NULL AND p.commands && '{a,w}'::"char"[] AND NOT p.using_true
+  AND (p.check_true OR (p.using_tenant AND NOT p.check_tenant))$rule$),
+
+('policy-null-context', 'policies', 'error', 'A policy lets every row through where no context is set',
+ 'A connection that forgot the context sees all tenants, instead of an error.',
+ 'https://www.postgresql.org/docs/current/sql-createpolicy.html',
+$rule$SELECT p.schema, tenancy.identity('pg_policy'::regclass, p.policy) AS object,
+    'true where ' || x.part AS detail, tenancy.protect_statement(p.relation) AS remediation
+FROM tenancy.unbounded_policies p
+CROSS JOIN LATERAL (SELECT min(x.part) AS part
+    FROM unnest(tenancy.expression_disjuncts(coalesce(p.using_text, '')) || tenancy.expression_disjuncts(coalesce(p.check_text, ''))) AS x(part)
+    WHERE x.part ~ '\mcurrent_(setting|tenant)\w*\(.*( IS NULL| = ''''::text)$') x
+WHERE x.part IS NOT NULL$rule$),
+
+('policy-null-tenant', 'policies', 'warn', 'A policy shows rows without a tenant to everybody',
+ 'A row whose tenant was forgotten is shown to all tenants.', 'https://www.postgresql.org/docs/current/sql-createpolicy.html',
+$rule$SELECT p.schema, tenancy.identity('pg_policy'::regclass, p.policy) AS object,
+    'rows whose ' || quote_ident(p.tenant_column) || ' is null belong to everybody' AS detail,
+    tenancy.protect_statement(p.relation) AS remediation
+FROM tenancy.unbounded_policies p
+WHERE quote_ident(p.tenant_column) || ' IS NULL' = ANY (
+    tenancy.expression_disjuncts(coalesce(p.using_text, '')) || tenancy.expression_disjuncts(coalesce(p.check_text, '')))$rule$),
+
+('policy-no-floor', 'policies', 'warn', 'No restrictive policy asks for the tenant',
+ 'Permissive policies are ORed: the next one that somebody adds can only widen what a tenant sees.',
+ 'https://www.postgresql.org/docs/current/sql-createpolicy.html',
+$rule$SELECT p.schema, tenancy.identity('pg_class'::regclass, p.relation) AS object,
+    'only permissive policies: ' || string_agg(quote_ident(p.name), ', ' ORDER BY p.name) AS detail,
+    tenancy.protect_statement(p.relation) AS remediation
+FROM tenancy.unbounded_policies p GROUP BY p.schema, p.relation$rule$),
+
+('policies-widen', 'policies', 'warn', 'Several permissive policies widen one another',
+ 'Permissive policies are ORed: what one refuses the other allows.', 'https://www.postgresql.org/docs/current/sql-createpolicy.html',
+$rule$SELECT p.schema, tenancy.identity('pg_class'::regclass, p.relation) AS object,
+    'ORed: ' || string_agg(DISTINCT quote_ident(p.name), ', ') || ', ' || string_agg(DISTINCT quote_ident(o.name), ', ') AS detail,
+    tenancy.protect_statement(p.relation) AS remediation
+FROM tenancy.unbounded_policies p JOIN tenancy.unbounded_policies o
+  ON o.relation = p.relation AND o.policy > p.policy AND o.commands && p.commands
+ AND (o.roles = '{0}'::oid[] OR p.roles = '{0}'::oid[] OR o.roles && p.roles)
+GROUP BY p.schema, p.relation$rule$),
+
+('policy-without-tenant', 'policies', 'warn', 'A policy does not ask for the tenant',
+ 'It lets rows of other tenants through wherever its condition holds.', 'https://www.postgresql.org/docs/current/sql-createpolicy.html',
+$rule$SELECT p.schema, tenancy.identity('pg_policy'::regclass, p.policy) AS object,
+    'does not mention ' || quote_ident(p.tenant_column) AS detail, tenancy.protect_statement(p.relation) AS remediation
+FROM tenancy.unbounded_policies p
+WHERE NOT coalesce(p.using_tenant, p.check_tenant) AND NOT p.using_true AND NOT p.check_true$rule$),
+
+('policy-hard-coded', 'policies', 'warn', 'A policy names a tenant',
+ 'Rows of that tenant are everybody''s, whoever asks.', 'https://www.postgresql.org/docs/current/sql-createpolicy.html',
+$rule$SELECT p.schema, tenancy.identity('pg_policy'::regclass, p.policy) AS object,
+    'compares ' || quote_ident(p.tenant_column) || ' with a constant' AS detail, tenancy.protect_statement(p.relation) AS remediation
+FROM tenancy.unbounded_policies p
+WHERE EXISTS (SELECT FROM unnest(tenancy.expression_disjuncts(coalesce(p.using_text, '')) || tenancy.expression_disjuncts(coalesce(p.check_text, ''))) AS x(part)
+    WHERE starts_with(regexp_replace(x.part, '^\(*', ''), quote_ident(p.tenant_column))
+      AND x.part ~ ('^\(*("[^"]+"|\w+)\)?(::\w+)? = (ANY \(ARRAY\[)?\(?(''|\d)'))$rule$),
+
+('policy-user-metadata', 'policies', 'error', 'A policy believes claims that users write themselves',
+ 'user_metadata is what a user says about himself: he can name any tenant.',
+ 'https://supabase.com/docs/guides/database/database-advisors?lint=0015_rls_references_user_metadata',
+$rule$SELECT p.schema, tenancy.identity('pg_policy'::regclass, p.policy) AS object,
+    'reads user_metadata' AS detail, tenancy.protect_statement(p.relation) AS remediation
+FROM tenancy.unbounded_policies p
+WHERE concat(p.using_text, p.check_text) ~ '\m(raw_)?user_meta_?data\M'$rule$),
+
+('policy-current-user', 'policies', 'warn', 'A policy takes the database role for the tenant',
+ 'Behind a pooler all tenants are one role, and inside SECURITY DEFINER functions the role is another.',
+ 'https://www.postgresql.org/docs/current/functions-info.html',
+$rule$SELECT p.schema, tenancy.identity('pg_policy'::regclass, p.policy) AS object,
+    'asks for the current role' AS detail, tenancy.protect_statement(p.relation) AS remediation
+FROM tenancy.unbounded_policies p
+WHERE concat(p.using_text, ' ', p.check_text) ~ '\m(CURRENT_USER|SESSION_USER|CURRENT_ROLE)\M'$rule$),
+
+('policy-recursion', 'policies', 'error', 'A policy queries the table that it is on',
+ 'Every query of the table fails with infinite recursion, which gets mended by a function that bypasses row security.',
+ 'https://www.postgresql.org/docs/current/sql-createpolicy.html',
+$rule$SELECT p.schema, tenancy.identity('pg_policy'::regclass, p.policy) AS object,
+    'queries ' || tenancy.qualified_name(p.relation) AS detail,
+    format('DROP POLICY %I ON %s; %s', p.name, tenancy.qualified_name(p.relation), tenancy.protect_statement(p.relation)) AS remediation
+FROM tenancy.tenant_policies p
+WHERE concat(p.using_text, ' ', p.check_text) ~
+    ('(FROM|JOIN)\s+\(*' || regexp_replace(tenancy.qualified_name(p.relation), '(\W)', '\\\1', 'g') || '(\s|\)|$)')$rule$),
+
+('policy-scalar-subselect', 'policies', 'warn', 'A policy compares the tenant with a sub-select that may return several rows',
+ 'Every query of a user of two tenants fails.', 'https://www.postgresql.org/docs/current/sql-expressions.html',
+$rule$SELECT p.schema, tenancy.identity('pg_policy'::regclass, p.policy) AS object,
+    'more than one row where one is meant' AS detail,
+    format('DROP POLICY %I ON %s; %s', p.name, tenancy.qualified_name(p.relation), tenancy.protect_statement(p.relation)) AS remediation
+FROM tenancy.tenant_policies p
+WHERE concat(p.using_text, ' ', p.check_text) ~ '= \( SELECT [\w."]+\s+FROM' AND concat(p.using_text, ' ', p.check_text) !~ '\mLIMIT 1\M'$rule$);

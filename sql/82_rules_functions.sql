@@ -1,0 +1,117 @@
+-- Rules about functions: those of policies, and those that act with the rights of their owner.
+
+CREATE VIEW tenancy.user_functions AS
+WITH found AS MATERIALIZED (
+    SELECT f.oid AS function, n.nspname AS schema, f.proname AS name, f.proowner AS owner, f.prosecdef AS definer, f.proconfig,
+           f.provolatile AS volatility, f.proparallel AS parallel, f.proleakproof AS leakproof, f.prosrc AS source, f.prorettype AS result,
+           l.lanname AS language, l.lanispl AND NOT l.lanpltrusted AS untrusted, o.rolsuper OR o.rolbypassrls AS owner_exempt,
+           EXISTS (SELECT FROM pg_catalog.aclexplode(coalesce(f.proacl, pg_catalog.acldefault('f', f.proowner))) AS g
+                   WHERE g.grantee = 0 AND g.privilege_type = 'EXECUTE') AS is_public
+    FROM pg_catalog.pg_proc f
+    JOIN pg_catalog.pg_namespace n ON n.oid = f.pronamespace
+    JOIN pg_catalog.pg_language l ON l.oid = f.prolang
+    JOIN pg_catalog.pg_roles o ON o.oid = f.proowner
+    WHERE f.oid >= 16384 AND n.nspname NOT IN ('tenancy', 'information_schema') AND n.nspname !~ '^pg_'
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                      WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = f.oid AND d.deptype = 'e'))
+SELECT * FROM found;
+COMMENT ON VIEW tenancy.user_functions IS 'functions that no extension brought, for validation';
+
+CREATE VIEW tenancy.policy_functions AS
+WITH found AS MATERIALIZED (
+    SELECT DISTINCT p.schema AS policy_schema, p.policy, p.name AS policy_name, p.relation, f.*
+    FROM tenancy.tenant_policies p
+    JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND d.objid = p.policy
+        AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+    JOIN tenancy.user_functions f ON f.function = d.refobjid)
+SELECT * FROM found;
+COMMENT ON VIEW tenancy.policy_functions IS 'functions that policies of tenant tables call, for validation';
+GRANT SELECT ON tenancy.user_functions, tenancy.policy_functions TO PUBLIC;
+
+INSERT INTO tenancy.rules (code, topic, level, title, why, reference, query) VALUES
+('function-volatile', 'functions', 'warn', 'A policy calls a volatile function',
+ 'It is called for every row and cannot be an index condition.', 'https://www.postgresql.org/docs/current/xfunc-volatility.html',
+$rule$SELECT min(f.policy_schema) AS schema, tenancy.identity('pg_proc'::regclass, f.function) AS object,
+    'volatile, called by policy ' || string_agg(quote_ident(f.policy_name), ', ' ORDER BY f.policy_name) AS detail,
+    format('ALTER FUNCTION %s STABLE', f.function::regprocedure) AS remediation
+FROM tenancy.policy_functions f WHERE f.volatility = 'v' GROUP BY f.function$rule$),
+
+('function-immutable-setting', 'functions', 'error', 'A policy calls an IMMUTABLE function that reads the context',
+ 'Its value is folded into the plan: a prepared statement goes on for the tenant of its first run.',
+ 'https://www.postgresql.org/docs/current/xfunc-volatility.html',
+$rule$SELECT min(f.policy_schema) AS schema, tenancy.identity('pg_proc'::regclass, f.function) AS object,
+    'IMMUTABLE, and reads a setting or a table' AS detail, format('ALTER FUNCTION %s STABLE', f.function::regprocedure) AS remediation
+FROM tenancy.policy_functions f
+WHERE f.volatility = 'i' AND coalesce(nullif(f.source, ''), pg_get_functiondef(f.function)) ~* '\m(current_setting|current_tenant\w*|current_user|session_user|select\M.*\mfrom)\M'
+GROUP BY f.function$rule$),
+
+('function-lookup-per-row', 'functions', 'warn', 'A policy calls a PL/pgSQL function that queries tables',
+ 'A lookup for every row: pages of seconds.', 'https://www.postgresql.org/docs/current/plpgsql-overview.html',
+$rule$SELECT f.policy_schema AS schema, tenancy.identity('pg_policy'::regclass, f.policy) AS object,
+    'calls ' || f.function::regprocedure || ', which queries tables' AS detail,
+    format('DROP POLICY %I ON %s; %s', f.policy_name, tenancy.qualified_name(f.relation), tenancy.protect_statement(f.relation)) AS remediation
+FROM tenancy.policy_functions f
+WHERE f.language = 'plpgsql' AND f.source ~* '\m(select|perform)\M.*\mfrom\M'$rule$),
+
+('function-parallel', 'functions', 'info', 'A policy calls a function that is not PARALLEL SAFE',
+ 'No query of the table can be parallel.', 'https://www.postgresql.org/docs/current/parallel-safety.html',
+$rule$SELECT min(f.policy_schema) AS schema, tenancy.identity('pg_proc'::regclass, f.function) AS object,
+    'parallel ' || CASE f.parallel WHEN 'r' THEN 'restricted' ELSE 'unsafe' END || '; mend it only if the function writes nothing' AS detail,
+    format('ALTER FUNCTION %s PARALLEL SAFE', f.function::regprocedure) AS remediation
+FROM tenancy.policy_functions f WHERE f.parallel <> 's' GROUP BY f.function, f.parallel$rule$),
+
+('function-admin-or', 'functions', 'info', 'A policy asks for an admin OR the tenant',
+ 'An OR with a function cannot use the tenant''s index: every query reads the whole table.',
+ 'https://www.postgresql.org/docs/current/indexes-multicolumn.html',
+$rule$SELECT p.schema, tenancy.identity('pg_policy'::regclass, p.policy) AS object, 'OR with ' || x.part AS detail,
+    format('DROP POLICY %I ON %s; %s', p.name, tenancy.qualified_name(p.relation), tenancy.protect_statement(p.relation)) AS remediation
+FROM tenancy.tenant_policies p
+CROSS JOIN LATERAL (SELECT min(x.part) AS part, count(*) AS parts
+    FROM (SELECT x.part, strpos(x.part, quote_ident(p.tenant_column)) = 0 AND x.part ~ '^[\w."]+\(.*\)$' AS is_call
+          FROM unnest(tenancy.expression_disjuncts(p.using_text)) AS x(part)) x WHERE x.is_call) x
+WHERE p.using_tenant AND x.parts > 0 AND cardinality(tenancy.expression_disjuncts(p.using_text)) > x.parts
+  AND NOT (p.mode = 'enforce' AND x.part ~ '^tenancy\.')$rule$),
+
+('function-leakproof', 'functions', 'error', 'A function of a user claims to be LEAKPROOF',
+ 'Postgres runs it before the policies, on rows of all tenants.', 'https://www.postgresql.org/docs/current/sql-createfunction.html',
+$rule$SELECT f.schema, tenancy.identity('pg_proc'::regclass, f.function) AS object, 'runs before the policies' AS detail,
+    format('ALTER FUNCTION %s NOT LEAKPROOF', f.function::regprocedure) AS remediation
+FROM tenancy.user_functions f WHERE f.leakproof$rule$),
+
+('definer-search-path', 'functions', 'error', 'A SECURITY DEFINER function has no search_path of its own',
+ 'Its caller chooses which tables, functions and operators it runs with the rights of its owner.',
+ 'https://www.postgresql.org/docs/current/sql-createfunction.html',
+$rule$SELECT f.schema, tenancy.identity('pg_proc'::regclass, f.function) AS object,
+    'acts as ' || quote_ident(pg_get_userbyid(f.owner)) || ' with the search_path of the caller' AS detail,
+    format('ALTER FUNCTION %s SET search_path = pg_catalog, %I, pg_temp', f.function::regprocedure, f.schema) AS remediation
+FROM tenancy.user_functions f
+WHERE f.definer AND NOT EXISTS (SELECT FROM unnest(f.proconfig) AS c WHERE starts_with(c, 'search_path='))$rule$),
+
+('definer-public', 'functions', 'error', 'Everybody may execute a SECURITY DEFINER function that reads tenant tables past row security',
+ 'What it returns is not bound by policies, whoever asks.', 'https://www.postgresql.org/docs/current/sql-createfunction.html',
+$rule$SELECT f.schema, tenancy.identity('pg_proc'::regclass, f.function) AS object,
+    'acts as ' || quote_ident(pg_get_userbyid(f.owner)) || ' and reads ' || string_agg(tenancy.qualified_name(t.relation), ', ' ORDER BY t.relation) AS detail,
+    format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f.function::regprocedure) AS remediation
+FROM tenancy.user_functions f JOIN tenancy.tenant_tables t
+  ON (f.owner_exempt OR (f.owner = t.owner AND NOT t.forced))
+ AND (strpos(lower(f.source), lower(t.name)) > 0
+      OR EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = f.function
+                 AND d.refclassid = 'pg_class'::regclass AND d.refobjid = t.relation))
+WHERE f.definer AND f.is_public AND f.result NOT IN ('trigger'::regtype, 'event_trigger'::regtype)
+GROUP BY f.schema, f.function, f.owner$rule$),
+
+('definer-trigger', 'functions', 'warn', 'A trigger of a tenant table, or of a view, acts past row security',
+ 'It writes with the rights of an exempt owner what its caller chose.', 'https://www.postgresql.org/docs/current/trigger-definition.html',
+$rule$SELECT r.schema, tenancy.identity('pg_trigger'::regclass, g.oid) AS object,
+    'runs ' || f.function::regprocedure || ' as ' || quote_ident(pg_get_userbyid(f.owner)) AS detail,
+    format('ALTER FUNCTION %s SECURITY INVOKER', f.function::regprocedure) AS remediation
+FROM pg_trigger g JOIN tenancy.user_functions f ON f.function = g.tgfoid
+JOIN tenancy.user_relations r ON r.relation = g.tgrelid
+WHERE f.definer AND f.owner_exempt AND NOT g.tgisinternal AND g.tgparentid = 0
+  AND (r.kind = 'v' OR g.tgrelid IN (SELECT t.relation FROM tenancy.tenant_tables t))$rule$),
+
+('function-untrusted', 'functions', 'warn', 'Everybody may execute a function in an untrusted language',
+ 'It acts as the operating system''s user of the server, past everything.', 'https://www.postgresql.org/docs/current/sql-createlanguage.html',
+$rule$SELECT f.schema, tenancy.identity('pg_proc'::regclass, f.function) AS object, 'language ' || quote_ident(f.language) AS detail,
+    format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f.function::regprocedure) AS remediation
+FROM tenancy.user_functions f WHERE f.untrusted AND f.is_public$rule$);

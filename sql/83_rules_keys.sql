@@ -1,0 +1,153 @@
+-- Rules about tenant columns, keys and sequences.
+
+CREATE VIEW tenancy.tenant_links AS
+SELECT con.oid AS key, con.conname AS name, con.conkey, con.confkey, con.confdeltype AS on_delete,
+       c.schema, c.relation AS child, c.mode AS child_mode, p.relation AS parent, p.mode AS parent_mode, p.template AS parent_template, p.bound_as AS parent_bound
+FROM pg_catalog.pg_constraint con
+JOIN tenancy.tenant_tables c ON c.relation = con.conrelid AND c.tenant_number IS NOT NULL
+JOIN tenancy.tenant_tables p ON p.relation = con.confrelid AND p.tenant_number IS NOT NULL
+WHERE con.contype = 'f' AND con.conparentid = 0
+  AND NOT EXISTS (
+      -- The key itself, or another that says the same and the tenant.
+      SELECT FROM pg_catalog.pg_constraint o
+      CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(o.conkey), pg_catalog.unnest(o.confkey)) AS k(own, parents)
+      WHERE o.contype = 'f' AND o.conrelid = con.conrelid AND o.confrelid = con.confrelid AND o.conkey @> con.conkey
+        AND k.own = c.tenant_number AND k.parents = p.tenant_number);
+COMMENT ON VIEW tenancy.tenant_links IS 'foreign keys between tenant tables that do not carry the tenant, for validation';
+GRANT SELECT ON tenancy.tenant_links TO PUBLIC;
+
+CREATE FUNCTION tenancy.link_statement(child oid, parent oid, parent_mode text) RETURNS text
+LANGUAGE sql STABLE PARALLEL UNSAFE
+RETURN CASE WHEN parent_mode = 'enforce' THEN '' ELSE tenancy.protect_statement(parent) || '; ' END
+    || tenancy.protect_statement(child, '{"foreign_keys": "replace"}');
+COMMENT ON FUNCTION tenancy.link_statement(oid, oid, text) IS 'the statements that make the keys of a table carry the tenant';
+
+INSERT INTO tenancy.rules (code, topic, level, title, why, reference, query) VALUES
+('key-without-tenant', 'keys', 'warn', 'A foreign key between tenant tables does not carry the tenant',
+ 'Postgres checks keys past row security: a row can point at another tenant''s.', 'https://www.postgresql.org/docs/current/ddl-rowsecurity.html',
+$rule$SELECT l.schema, tenancy.identity('pg_constraint'::regclass, l.key) AS object,
+    'a row can point at a row of another tenant in ' || tenancy.qualified_name(l.parent) AS detail,
+    tenancy.link_statement(l.child, l.parent, l.parent_mode) AS remediation
+FROM tenancy.tenant_links l
+WHERE l.on_delete IN ('a', 'r') AND l.parent_bound IS DISTINCT FROM 'membership'
+  AND coalesce(l.parent_template, '') NOT IN ('shared_read', 'member_read')$rule$),
+
+('key-cascades', 'keys', 'error', 'A foreign key without the tenant deletes or changes rows across tenants',
+ 'A tenant that deletes its row deletes, or unlinks, another tenant''s that points at it: cascades go past row security.',
+ 'https://www.postgresql.org/docs/current/ddl-rowsecurity.html',
+$rule$SELECT l.schema, tenancy.identity('pg_constraint'::regclass, l.key) AS object,
+    'ON DELETE ' || CASE l.on_delete WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL' ELSE 'SET DEFAULT' END
+        || ' reaches rows of other tenants' AS detail,
+    tenancy.link_statement(l.child, l.parent, l.parent_mode) AS remediation
+FROM tenancy.tenant_links l
+WHERE l.on_delete NOT IN ('a', 'r') AND l.parent_bound IS DISTINCT FROM 'membership'
+  AND coalesce(l.parent_template, '') NOT IN ('shared_read', 'member_read')$rule$),
+
+('key-to-shared', 'keys', 'info', 'A foreign key points at a table that tenants share',
+ 'The key cannot carry the tenant; only a policy can keep a row from pointing at what its tenant does not see.',
+ 'https://www.postgresql.org/docs/current/ddl-rowsecurity.html',
+$rule$SELECT l.schema, tenancy.identity('pg_constraint'::regclass, l.key) AS object,
+    'a restrictive policy with EXISTS over ' || tenancy.qualified_name(l.parent) || ' keeps the link in sight' AS detail, NULL AS remediation
+FROM tenancy.tenant_links l
+WHERE l.parent_bound = 'membership' OR l.parent_template IN ('shared_read', 'member_read')$rule$),
+
+('tenant-column-missing', 'keys', 'warn', 'A table that points at tenant tables has no tenant column',
+ 'Its rows belong to tenants, and nothing says so to a policy.', 'https://www.postgresql.org/docs/current/ddl-rowsecurity.html',
+$rule$SELECT r.schema, tenancy.identity('pg_class'::regclass, r.relation) AS object,
+    'points at ' || string_agg(DISTINCT tenancy.qualified_name(p.relation), ', ') AS detail,
+    coalesce(string_agg(DISTINCT tenancy.protect_statement(p.relation) || '; ', '') FILTER (WHERE p.mode IS DISTINCT FROM 'enforce'), '')
+    || format('SELECT * FROM tenancy.protect_table(%L, template => ''child'', mode => ''enforce'')', tenancy.qualified_name(r.relation)) AS remediation
+FROM tenancy.user_relations r
+JOIN pg_constraint con ON con.conrelid = r.relation AND con.contype = 'f'
+JOIN tenancy.tenant_tables p ON p.relation = con.confrelid AND coalesce(p.template, '') <> 'global_read_admin_write'
+WHERE r.kind IN ('r', 'p') AND NOT r.is_partition
+  AND r.relation NOT IN (SELECT t.relation FROM tenancy.tenant_tables t)
+  AND r.relation NOT IN (SELECT b.relation FROM tenancy.bound_relations b WHERE b.relation IS NOT NULL)
+  AND EXISTS (SELECT FROM aclexplode(r.relacl) AS g WHERE g.grantee <> r.owner)
+GROUP BY r.schema, r.relation$rule$),
+
+('tenant-column-nullable', 'keys', 'warn', 'The tenant column may be null',
+ 'A row without a tenant is nobody''s: lost, or shown to all.', 'https://www.postgresql.org/docs/current/ddl-constraints.html',
+$rule$SELECT t.schema, tenancy.identity('pg_class'::regclass, t.relation, t.tenant_number) AS object, 'not NOT NULL' AS detail,
+    format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL', tenancy.qualified_name(t.relation), t.tenant_column) AS remediation
+FROM tenancy.tenant_tables t
+WHERE NOT t.tenant_not_null AND t.bound_as IS NULL AND NOT t.is_partition$rule$),
+
+('tenant-column-type', 'keys', 'error', 'The tenant column has another type than tenants have',
+ 'It cannot be compared with the context, so the table cannot be isolated.', 'https://www.postgresql.org/docs/current/datatype.html',
+$rule$SELECT t.schema, tenancy.identity('pg_class'::regclass, t.relation, t.tenant_number) AS object,
+    format('type %s, and tenants are of type %s', format_type(t.tenant_type, NULL), b.tenant_type) AS detail,
+    format('ALTER TABLE %s ALTER COLUMN %I TYPE %s USING %2$I::text::%3$s', tenancy.qualified_name(t.relation), t.tenant_column, b.tenant_type) AS remediation
+FROM tenancy.tenant_tables t CROSS JOIN tenancy.binding b
+WHERE t.tenant_column IS NOT NULL AND NOT t.is_partition AND NOT CASE b.tenant_type
+    WHEN 'uuid' THEN t.tenant_type = 'uuid'::regtype
+    WHEN 'text' THEN t.tenant_type IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype)
+    ELSE t.tenant_type IN ('bigint'::regtype, 'integer'::regtype, 'smallint'::regtype) END$rule$),
+
+('tenant-index-missing', 'keys', 'warn', 'No index leads with the tenant column',
+ 'Every query of a tenant reads the rows of all.', 'https://www.postgresql.org/docs/current/indexes-multicolumn.html',
+$rule$SELECT t.schema, tenancy.identity('pg_class'::regclass, t.relation) AS object,
+    'no valid index begins with ' || quote_ident(t.tenant_column) AS detail,
+    format('CREATE INDEX %sON %s (%I)', CASE WHEN t.kind = 'r' THEN 'CONCURRENTLY ' ELSE '' END, tenancy.qualified_name(t.relation), t.tenant_column) AS remediation
+FROM tenancy.tenant_tables t
+WHERE t.tenant_number IS NOT NULL AND t.bound_as IS NULL AND NOT t.is_partition
+  AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = t.relation AND i.indisvalid AND i.indpred IS NULL AND i.indkey[0] = t.tenant_number)$rule$),
+
+('tenant-default-constant', 'keys', 'error', 'The tenant column defaults to one tenant',
+ 'A row whose tenant was forgotten goes to that tenant.', 'https://www.postgresql.org/docs/current/ddl-default.html',
+$rule$SELECT t.schema, tenancy.identity('pg_class'::regclass, t.relation, t.tenant_number) AS object,
+    'the default is a constant' AS detail,
+    format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', tenancy.qualified_name(t.relation), t.tenant_column) AS remediation
+FROM tenancy.tenant_tables t JOIN pg_attrdef d ON d.adrelid = t.relation AND d.adnum = t.tenant_number
+WHERE pg_get_expr(d.adbin, d.adrelid) ~ '^\(*(''|-?\d)'$rule$),
+
+('tenant-column-updatable', 'keys', 'warn', 'Rows can be moved to another tenant',
+ 'A tenant gives rows away, or takes them with it.', 'https://www.postgresql.org/docs/current/sql-createpolicy.html',
+$rule$SELECT t.schema, tenancy.identity('pg_class'::regclass, t.relation, t.tenant_number) AS object,
+    'neither a restrictive policy nor a trigger holds it, and UPDATE is granted' AS detail, tenancy.protect_statement(t.relation) AS remediation
+FROM tenancy.tenant_tables t
+WHERE t.row_security AND t.tenant_number IS NOT NULL
+  AND t.relation NOT IN (SELECT f.relation FROM tenancy.tenant_policies f WHERE 'w' = ANY (f.floor_for))
+  AND NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = t.relation AND g.tgenabled IN ('O', 'A')
+                  AND g.tgfoid = 'tenancy.tenant_column_immutable()'::regprocedure)
+  AND EXISTS (SELECT FROM tenancy.tenant_table_grants g WHERE g.relation = t.relation AND g.privilege = 'UPDATE')$rule$),
+
+('unique-without-tenant', 'keys', 'warn', 'A unique key does not carry the tenant',
+ 'The error of a duplicate tells that another tenant has the value, and keeps two tenants from using the same.',
+ 'https://www.postgresql.org/docs/current/ddl-rowsecurity.html',
+$rule$SELECT t.schema, tenancy.identity('pg_class'::regclass, i.indexrelid) AS object,
+    'unique over the rows of all tenants of ' || tenancy.qualified_name(t.relation) AS detail,
+    CASE WHEN i.indisexclusion THEN NULL
+         WHEN con.oid IS NOT NULL
+         THEN format('ALTER TABLE %s DROP CONSTRAINT %I, ADD CONSTRAINT %2$I %s', tenancy.qualified_name(t.relation), con.conname,
+                     regexp_replace(pg_get_constraintdef(con.oid), '\(', format('(%I, ', t.tenant_column)))
+         ELSE format('DROP INDEX %s; %s', tenancy.qualified_name(i.indexrelid),
+                     regexp_replace(pg_get_indexdef(i.indexrelid), '(USING \w+ )\(', format('\1(%s, ', replace(quote_ident(t.tenant_column), '\', '\\')))) END AS remediation
+FROM tenancy.tenant_tables t JOIN pg_index i ON i.indrelid = t.relation
+LEFT JOIN pg_constraint con ON con.conindid = i.indexrelid AND con.contype IN ('u', 'x') AND con.conrelid = t.relation
+WHERE (i.indisunique OR i.indisexclusion) AND NOT i.indisprimary AND NOT t.is_partition AND t.bound_as IS NULL
+  AND t.tenant_number IS NOT NULL AND t.tenant_number <> ALL (i.indkey::int2[])
+  AND coalesce(t.template, 'tenant') NOT IN ('own_tenant', 'self')
+  -- A key of random uuids tells nothing.
+  AND EXISTS (SELECT FROM unnest(i.indkey::int2[]) AS k(number) LEFT JOIN pg_attribute a ON a.attrelid = t.relation AND a.attnum = k.number
+              WHERE a.atttypid IS DISTINCT FROM 'uuid'::regtype)$rule$),
+
+('primary-key-without-tenant', 'keys', 'info', 'A primary key that can be guessed does not carry the tenant',
+ 'Inserting a chosen key tells whether another tenant has it.', 'https://www.postgresql.org/docs/current/ddl-rowsecurity.html',
+$rule$SELECT t.schema, tenancy.identity('pg_class'::regclass, i.indexrelid) AS object,
+    'unique over the rows of all tenants of ' || tenancy.qualified_name(t.relation) AS detail, NULL AS remediation
+FROM tenancy.tenant_tables t JOIN pg_index i ON i.indrelid = t.relation
+WHERE i.indisprimary AND NOT t.is_partition AND t.bound_as IS NULL AND t.tenant_number IS NOT NULL
+  AND t.tenant_number <> ALL (i.indkey::int2[]) AND coalesce(t.template, 'tenant') NOT IN ('own_tenant', 'self')
+  AND EXISTS (SELECT FROM unnest(i.indkey::int2[]) AS k(number) JOIN pg_attribute a ON a.attrelid = t.relation AND a.attnum = k.number
+              WHERE a.atttypid <> 'uuid'::regtype)$rule$),
+
+('sequence-readable', 'keys', 'info', 'The application may read the sequence of a tenant table',
+ 'Its value counts the rows of all tenants. USAGE is enough to insert.', 'https://www.postgresql.org/docs/current/sql-grant.html',
+$rule$SELECT t.schema, tenancy.identity('pg_class'::regclass, s.oid) || ' for ' || tenancy.grantee_name(g.grantee) AS object,
+    'counts the rows of ' || tenancy.qualified_name(t.relation) AS detail,
+    format('REVOKE SELECT ON SEQUENCE %s FROM %s', tenancy.qualified_name(s.oid), tenancy.grantee_name(g.grantee)) AS remediation
+FROM pg_class s JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = s.oid AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
+JOIN tenancy.tenant_tables t ON t.relation = d.refobjid
+CROSS JOIN LATERAL aclexplode(s.relacl) AS g
+WHERE s.relkind = 'S' AND g.privilege_type = 'SELECT' AND g.grantee <> s.relowner$rule$);

@@ -1,0 +1,129 @@
+-- Rules about roles, and tenancy.audit_roles().
+
+CREATE VIEW tenancy.role_powers AS
+SELECT r.oid AS role, r.rolname AS name, w.power, w.remediation, w.kind
+FROM pg_catalog.pg_roles r
+CROSS JOIN LATERAL (
+    -- The role that initdb made stays a superuser.
+    SELECT 'is a superuser' AS power, CASE WHEN r.oid <> 10 THEN pg_catalog.format('ALTER ROLE %I NOSUPERUSER', r.rolname) END AS remediation, 'superuser' AS kind
+    WHERE r.rolsuper
+    UNION ALL
+    SELECT 'has BYPASSRLS', pg_catalog.format('ALTER ROLE %I NOBYPASSRLS', r.rolname), 'bypassrls' WHERE r.rolbypassrls AND NOT r.rolsuper
+    UNION ALL
+    SELECT 'has REPLICATION: it can copy the whole cluster', pg_catalog.format('ALTER ROLE %I NOREPLICATION', r.rolname), 'replication'
+    WHERE r.rolreplication AND NOT r.rolsuper
+    UNION ALL
+    SELECT 'has CREATEROLE: it can make itself a member of other roles', pg_catalog.format('ALTER ROLE %I NOCREATEROLE', r.rolname), 'createrole'
+    WHERE r.rolcreaterole AND NOT r.rolsuper
+    UNION ALL
+    SELECT pg_catalog.format('owns tenant tables, %s among them: it can switch row security off', min(tenancy.qualified_name(t.relation))), NULL, 'owner'
+    FROM tenancy.tenant_tables t WHERE t.owner = r.oid AND NOT r.rolsuper HAVING count(*) > 0
+    UNION ALL
+    SELECT 'owns this database', NULL, 'owner' FROM pg_catalog.pg_database d
+    WHERE d.datname = pg_catalog.current_database() AND d.datdba = r.oid AND NOT r.rolsuper
+    UNION ALL
+    SELECT 'can act outside the database as the user of the server', NULL, 'server'
+    WHERE r.rolname IN ('pg_execute_server_program', 'pg_write_server_files', 'pg_read_server_files')) w;
+COMMENT ON VIEW tenancy.role_powers IS 'roles that row security does not bind, or that can free themselves of it, for validation';
+
+CREATE VIEW tenancy.role_paths AS
+WITH RECURSIVE edges AS (
+    -- Only some versions say what a membership is good for; with ADMIN one can grant oneself the rest.
+    SELECT m.member, m.roleid AS reached
+    FROM pg_catalog.pg_auth_members m
+    WHERE m.admin_option
+       OR coalesce((pg_catalog.to_jsonb(m) ->> 'inherit_option')::boolean, true)
+       OR coalesce((pg_catalog.to_jsonb(m) ->> 'set_option')::boolean, true)),
+walk AS (
+    SELECT r.oid AS role, r.oid AS reached, ARRAY[r.oid] AS path FROM pg_catalog.pg_roles r
+    UNION ALL
+    SELECT walk.role, edges.reached, walk.path || edges.reached
+    FROM walk JOIN edges ON edges.member = walk.reached AND edges.reached <> ALL (walk.path))
+-- The shortest of several.
+SELECT DISTINCT ON (walk.role, walk.reached) walk.role, walk.reached, walk.path,
+       (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(p.role)), ' -> ' ORDER BY p.place)
+        FROM pg_catalog.unnest(walk.path) WITH ORDINALITY AS p(role, place)) AS path_names
+FROM walk ORDER BY walk.role, walk.reached, pg_catalog.cardinality(walk.path), walk.path;
+COMMENT ON VIEW tenancy.role_paths IS 'which role can act as which, by SET ROLE, inheritance or ADMIN, and over which others, for validation';
+GRANT SELECT ON tenancy.role_powers, tenancy.role_paths TO PUBLIC;
+
+CREATE FUNCTION tenancy.audit_roles()
+RETURNS TABLE (role name, login boolean, why text, path text, remediation text)
+LANGUAGE sql STABLE PARALLEL UNSAFE
+BEGIN ATOMIC
+    SELECT r.rolname, r.rolcanlogin,
+           CASE WHEN p.reached = p.role THEN w.power ELSE 'can act as ' || pg_catalog.quote_ident(w.name) || ', which ' || w.power END,
+           p.path_names,
+           CASE WHEN p.reached = p.role THEN w.remediation
+                ELSE pg_catalog.format('REVOKE %I FROM %I', pg_catalog.pg_get_userbyid(p.path[2]), r.rolname) END
+    FROM tenancy.role_powers w
+    JOIN tenancy.role_paths p ON p.reached = w.role
+    JOIN pg_catalog.pg_roles r ON r.oid = p.role
+    WHERE r.rolname !~ '^pg_' AND (NOT r.rolsuper OR p.reached = p.role)
+    ORDER BY r.rolcanlogin DESC, r.rolname COLLATE "C", pg_catalog.cardinality(p.path), w.power COLLATE "C";
+END;
+COMMENT ON FUNCTION tenancy.audit_roles() IS
+'roles that row security does not bind or that can free themselves of it: why, over which memberships, and the SQL that ends it. remediation is null where it is not a matter of one statement: tables have to have an owner';
+
+INSERT INTO tenancy.rules (code, topic, level, title, why, reference, query) VALUES
+('role-bypassrls', 'roles', 'warn', 'A role that logs in and uses tenant tables has BYPASSRLS',
+ 'An application that connects as this role sees all tenants.', 'https://www.postgresql.org/docs/current/ddl-rowsecurity.html',
+$rule$SELECT NULL AS schema, tenancy.identity('pg_authid'::regclass, r.oid) AS object,
+    'row security does not bind it; granted on ' || count(DISTINCT g.relation) || ' tenant tables' AS detail,
+    format('ALTER ROLE %I NOBYPASSRLS', r.rolname) AS remediation
+FROM pg_roles r JOIN tenancy.tenant_table_grants g ON g.grantee = r.oid
+WHERE r.rolbypassrls AND r.rolcanlogin AND NOT r.rolsuper GROUP BY r.oid, r.rolname$rule$),
+
+('role-path', 'roles', 'error', 'An application role can act as one that row security does not bind',
+ 'One SET ROLE, or none at all with inheritance, and it sees all tenants.', 'https://www.postgresql.org/docs/current/role-membership.html',
+$rule$SELECT NULL AS schema, tenancy.identity('pg_authid'::regclass, a.role) || ' as ' || quote_ident(w.name) AS object,
+    p.path_names || ', which ' || string_agg(w.power, ' and ' ORDER BY w.power) AS detail,
+    format('REVOKE %I FROM %I', pg_get_userbyid(p.path[2]), a.name) AS remediation
+FROM tenancy.application_roles a JOIN tenancy.role_paths p ON p.role = a.role AND p.reached <> a.role
+JOIN tenancy.role_powers w ON w.role = p.reached
+GROUP BY a.role, a.name, w.name, p.path, p.path_names$rule$),
+
+('role-replication', 'roles', 'error', 'An application role has REPLICATION',
+ 'It can copy the whole cluster, past all privileges.', 'https://www.postgresql.org/docs/current/role-attributes.html',
+$rule$SELECT NULL AS schema, tenancy.identity('pg_authid'::regclass, a.role) AS object, w.power AS detail, w.remediation
+FROM tenancy.application_roles a JOIN tenancy.role_powers w ON w.role = a.role AND w.kind = 'replication'$rule$),
+
+('role-createrole', 'roles', 'error', 'An application role has CREATEROLE',
+ 'It can make itself a member of roles that row security does not bind.', 'https://www.postgresql.org/docs/current/role-attributes.html',
+$rule$SELECT NULL AS schema, tenancy.identity('pg_authid'::regclass, a.role) AS object, w.power AS detail, w.remediation
+FROM tenancy.application_roles a JOIN tenancy.role_powers w ON w.role = a.role AND w.kind = 'createrole'$rule$),
+
+('role-predefined', 'roles', 'warn', 'An application role is a member of a predefined role that sees much',
+ 'What no policy holds, such as views, materialized views, statistics and texts of statements, is open to it.',
+ 'https://www.postgresql.org/docs/current/predefined-roles.html',
+$rule$SELECT NULL AS schema, tenancy.identity('pg_authid'::regclass, a.role) || ' as ' || r.rolname AS object,
+    p.path_names AS detail, format('REVOKE %I FROM %I', pg_get_userbyid(p.path[2]), a.name) AS remediation
+FROM tenancy.application_roles a JOIN tenancy.role_paths p ON p.role = a.role JOIN pg_roles r ON r.oid = p.reached
+WHERE r.rolname IN ('pg_read_all_data', 'pg_write_all_data', 'pg_monitor', 'pg_read_all_stats', 'pg_maintain',
+    'pg_signal_backend', 'pg_create_subscription', 'pg_checkpoint')$rule$),
+
+('role-setting', 'roles', 'warn', 'A setting that decides isolation is pinned to a role or a database',
+ 'Every session begins with that context, or with less protection, without anybody asking for it.',
+ 'https://www.postgresql.org/docs/current/sql-alterrole.html',
+$rule$SELECT NULL AS schema,
+    concat_ws(' in ', 'role ' || quote_ident(r.rolname), 'database ' || quote_ident(d.datname)) || ': ' || c.name AS object,
+    'every session begins with it' AS detail,
+    CASE WHEN r.oid IS NULL AND d.oid IS NULL THEN format('ALTER ROLE ALL RESET %s', c.quoted)
+         WHEN r.oid IS NULL THEN format('ALTER DATABASE %I RESET %s', d.datname, c.quoted)
+         ELSE format('ALTER ROLE %I%s RESET %s', r.rolname, coalesce(' IN DATABASE ' || quote_ident(d.datname), ''), c.quoted) END AS remediation
+FROM pg_db_role_setting s
+LEFT JOIN pg_roles r ON r.oid = s.setrole LEFT JOIN pg_database d ON d.oid = s.setdatabase
+CROSS JOIN LATERAL (SELECT split_part(x, '=', 1) AS name, split_part(x, '=', 2) AS value,
+                           (SELECT string_agg(quote_ident(part), '.') FROM unnest(string_to_array(split_part(x, '=', 1), '.')) AS part) AS quoted
+                    FROM unnest(s.setconfig) AS x) c
+WHERE (s.setdatabase = 0 OR d.datname = current_database()) AND (s.setrole = 0 OR r.oid IS NOT NULL)
+  AND ((c.name = 'row_security' AND c.value = 'off') OR (c.name = 'session_replication_role' AND c.value = 'replica')
+       OR c.name IN ('pg_tenancy.missing_context', 'pg_tenancy.context_scope')
+       OR c.name IN (SELECT unnest(ARRAY[b.user_setting, b.tenant_setting, b.claims_setting]) FROM tenancy.binding b))$rule$),
+
+('context-unproven', 'roles', 'info', 'An application role can set the context of any tenant',
+ 'Settings stop mistakes, not SQL injection: whoever can run SQL as the role can set any user or tenant.',
+ 'https://www.postgresql.org/docs/current/config-setting.html',
+$rule$SELECT NULL AS schema, tenancy.identity('pg_authid'::regclass, a.role) AS object,
+    'sets ' || concat_ws(', ', b.user_setting, b.tenant_setting, b.claims_setting) || ' without proof' AS detail, NULL AS remediation
+FROM tenancy.application_roles a CROSS JOIN tenancy.binding b WHERE a.login$rule$);
