@@ -38,6 +38,20 @@ pub const CASES: &[Case] = &[
         "{T}{RLS}CREATE POLICY p ON {s}.t USING (tenant_id = current_tenant_id() OR tenant_id IS NOT NULL)",
         "{T}{RLS}CREATE POLICY p ON {s}.t USING (tenant_id = current_tenant_id() AND (note IS NULL OR true))",
     ),
+    // A restrictive policy that lets everything through holds nothing.
+    case(
+        "policy-always-true",
+        "policy p on {s}.t",
+        "{T}{RLS}CREATE POLICY p ON {s}.t FOR SELECT USING (true); CREATE POLICY r ON {s}.t AS RESTRICTIVE FOR SELECT USING (tenant_id IS NOT NULL)",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (true); CREATE POLICY r ON {s}.t AS RESTRICTIVE USING (tenant_id = current_tenant_id())",
+    ),
+    // Nor does one that holds some roles only.
+    case(
+        "policy-always-true",
+        "policy p on {s}.t",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (true); CREATE POLICY r ON {s}.t AS RESTRICTIVE TO {app} USING (tenant_id = current_tenant_id())",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (tenant_id = current_tenant_id())",
+    ),
     case(
         "policy-check-wider",
         "policy p on {s}.t",
