@@ -1,0 +1,24 @@
+//! The validator on a hot standby, a rule that fails included.
+
+mod policy_support;
+
+use pgrx_test::fixture::{ClientExt, Server};
+use pgrx_test::standby;
+use policy_support::Stage;
+
+#[test]
+fn a_standby_finds_what_its_primary_has() {
+    let primary = Server::preloaded();
+    let stage = Stage::new();
+    stage
+        .owner()
+        .ok("CREATE TABLE app.t (tenant_id uuid NOT NULL)");
+    stage.superuser().ok("UPDATE tenancy.rules SET query = 'SELECT NULL AS schema, (1 / 0)::text AS object, NULL AS detail, NULL AS remediation' WHERE code = 'grant-truncate'");
+    let standby = standby::create(primary, "validate").unwrap();
+    standby::catch_up(primary, standby.server()).unwrap();
+    let config = standby.server().config(&stage.database.name, &stage.owner);
+    let mut session = config.connect(postgres::NoTls).unwrap();
+    let found = session.rows("SELECT code FROM tenancy.validate() WHERE level = 'error'");
+    let found: Vec<_> = found.into_iter().flatten().flatten().collect();
+    assert_eq!(found, ["rls-off", "rule-failed"]);
+}
