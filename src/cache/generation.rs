@@ -19,6 +19,8 @@ struct Watch {
     protection_stale: bool,
     /// What shadow mode knows of tables must be read again.
     shadow_stale: bool,
+    /// Calls under way that write the registry for many tables.
+    writing: usize,
     /// This transaction wrote identity data.
     own_changes: bool,
     sentinel: pg_sys::Oid,
@@ -60,6 +62,7 @@ static WATCH: Single = Single(UnsafeCell::new(Watch {
     binding_stale: true,
     protection_stale: true,
     shadow_stale: true,
+    writing: 0,
     own_changes: false,
     sentinel: pg_sys::InvalidOid,
     binding: pg_sys::InvalidOid,
@@ -206,9 +209,28 @@ pub fn mark_binding_stale() {
     with(|watch| watch.binding_stale = true);
 }
 
-/// Marks the protected tables as read; returns whether they had to be read again.
+/// While it lives, lists made from the registry stay as they are: a call that registers many tables
+/// would have each of its statements read all of them again. What the session runs meanwhile is judged
+/// by the list of before; the policies themselves hold at once.
+pub struct Writing(());
+
+impl Writing {
+    /// Begins to write the registry for many tables.
+    pub fn start() -> Self {
+        with(|watch| watch.writing += 1);
+        Self(())
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        with(|watch| watch.writing -= 1);
+    }
+}
+
+/// Marks the protected tables as read; returns whether they have to be read again now.
 pub fn take_protection_stale() -> bool {
-    with(|watch| std::mem::replace(&mut watch.protection_stale, false))
+    with(|watch| watch.writing == 0 && std::mem::replace(&mut watch.protection_stale, false))
 }
 
 /// Marks the protected tables as not read.
@@ -216,9 +238,9 @@ pub fn mark_protection_stale() {
     with(|watch| watch.protection_stale = true);
 }
 
-/// Marks what shadow mode knows as read; returns whether it had to be read again.
+/// Marks what shadow mode knows as read; returns whether it has to be read again now.
 pub fn take_shadow_stale() -> bool {
-    with(|watch| std::mem::replace(&mut watch.shadow_stale, false))
+    with(|watch| watch.writing == 0 && std::mem::replace(&mut watch.shadow_stale, false))
 }
 
 /// Marks what shadow mode knows as not read.

@@ -12,6 +12,7 @@ use super::model::{Mode, Template};
 use super::protect::{self, Outcome, Request};
 use super::store::{self, Row};
 use super::subtransaction::attempt_repeatedly;
+use crate::cache::generation::Writing;
 use crate::catalog;
 use crate::error::{Error, Kind, Result};
 
@@ -44,6 +45,7 @@ fn switch(relation: pg_sys::Oid, row: &Row, mode: Mode) -> Result<Vec<Outcome>> 
 /// otherwise each table is a subtransaction, retried when its lock is not to be had, and a failure
 /// is a row that says so.
 pub fn set_all(mode: Mode, atomic: bool) -> Result<Vec<Outcome>> {
+    let _writing = Writing::start();
     let mut outcomes: Vec<Outcome> = Vec::new();
     for (relation, row) in store::all()? {
         if row.made.by_parent || outcomes.iter().any(|outcome| outcome.relation == relation) {

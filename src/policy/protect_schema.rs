@@ -19,6 +19,7 @@ use super::protect::{Outcome, Request, protect};
 use super::render;
 use super::subtransaction::{Failure, attempt_repeatedly};
 use crate::binding::tenant_type;
+use crate::cache::generation::Writing;
 use crate::catalog;
 use crate::error::{Error, Kind, Result};
 use crate::registry::require_administrator;
@@ -36,6 +37,7 @@ pub fn protect_schema(
     atomic: bool,
 ) -> Result<Vec<Outcome>> {
     apply::see_own_changes();
+    let _writing = Writing::start();
     let listed = tables(schema, request)?;
     let mut outcomes: Vec<Outcome> = Vec::new();
     let mut done: HashSet<pg_sys::Oid> = HashSet::new();

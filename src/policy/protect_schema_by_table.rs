@@ -12,6 +12,7 @@ use super::choose::{Choice, Queue};
 use super::protect::{Request, protect};
 use super::protect_schema::{progress, tables, with_advice};
 use super::subtransaction::attempt_repeatedly;
+use crate::cache::generation::Writing;
 use crate::catalog;
 use crate::error::{Error, Kind, Result};
 
@@ -23,6 +24,7 @@ pub fn run(
     exclude: &[pg_sys::Oid],
 ) -> Result<()> {
     require_no_transaction_block(call)?;
+    let _writing = Writing::start();
     let listed = tables(schema, request)?;
     let transactions = Transactions::begin()?;
     let (mut done, mut failed) = (HashSet::new(), 0);

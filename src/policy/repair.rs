@@ -23,6 +23,7 @@ use super::store::{self, Row};
 use super::subtransaction;
 use super::unique_keys;
 use crate::binding::tenant_type;
+use crate::cache::generation::Writing;
 use crate::catalog;
 use crate::error::{Error, Kind, OrRaise, Result};
 use crate::gucs;
@@ -60,6 +61,7 @@ fn repair_one(relation: pg_sys::Oid, dry_run: bool) -> Result<Vec<Done>> {
 
 fn repair_all(dry_run: bool) -> Result<Vec<Done>> {
     apply::see_own_changes();
+    let _writing = Writing::start();
     let mut done = Vec::new();
     for row in store::everything()? {
         if row.relation().is_none() {
