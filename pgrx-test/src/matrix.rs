@@ -244,7 +244,14 @@ fn run_version(
         });
         let executables = built.as_ref().map_err(|error| anyhow!("{error}"))?;
         step(&who, "running client tests");
-        let outcome = client::run(executables, filter, &environment, &scratch, args.limit());
+        let outcome = client::run(
+            &who,
+            executables,
+            filter,
+            &environment,
+            &scratch,
+            args.limit(),
+        );
         record(&who, Tier::Client, tiers, outcome);
     }
     for (tier, kind) in [

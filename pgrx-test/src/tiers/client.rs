@@ -5,13 +5,14 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use super::libtest::{self, Executable};
 use crate::fixture::{PLAIN_ENV, PRELOADED_ENV, Server};
 use crate::paths;
+use crate::progress::step;
 use crate::report::Outcome;
 use crate::run_dir::RUN_DIR_ENV;
 
@@ -52,8 +53,10 @@ pub fn environment(
     ])
 }
 
-/// Runs them against the clusters of one version.
+/// Runs them against the clusters of one version, and says after each how it went and how long it
+/// took.
 pub fn run(
+    who: &str,
     executables: &[Executable],
     filter: Option<&str>,
     environment: &[(&str, String)],
@@ -63,14 +66,21 @@ pub fn run(
     let mut arguments = vec![format!("--test-threads={THREADS}")];
     arguments.extend(filter.map(str::to_owned));
     let mut outcome = Outcome::default();
-    for executable in executables {
-        outcome.add(libtest::run(
-            executable,
-            &arguments,
-            environment,
-            scratch,
-            limit,
-        )?);
+    for (index, executable) in executables.iter().enumerate() {
+        let since = Instant::now();
+        let of_file = libtest::run(executable, &arguments, environment, scratch, limit)?;
+        step(
+            who,
+            format!(
+                "{}/{} {}: {} ({} s)",
+                index + 1,
+                executables.len(),
+                executable.name,
+                of_file.summary(),
+                since.elapsed().as_secs()
+            ),
+        );
+        outcome.add(of_file);
     }
     Ok(outcome)
 }
