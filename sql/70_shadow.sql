@@ -90,17 +90,64 @@ CREATE FUNCTION tenancy.shadow_is_super_admin() RETURNS boolean
 COMMENT ON FUNCTION tenancy.shadow_is_super_admin() IS
     'for shadow mode: as tenancy.is_super_admin_required(), and false wherever that would raise';
 
-CREATE FUNCTION tenancy.shadow_recorded() RETURNS TABLE (
+CREATE FUNCTION tenancy.shadow_recorded(refused boolean DEFAULT false) RETURNS TABLE (
     relation regclass, command text, kind text, role text, app_user text, context_tenant text, row_tenant text,
     query_id bigint, query text, application_name text, "precision" text, confirmed boolean,
-    rows bigint, statements bigint, first_seen timestamptz, last_seen timestamptz)
+    rows bigint, statements bigint, first_seen timestamptz, last_seen timestamptz, lost_rows bigint)
     LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'shadow_recorded_wrapper';
-COMMENT ON FUNCTION tenancy.shadow_recorded() IS
-    'what shadow mode has recorded in this database since the server started or since it was cleared. Superusers only';
-REVOKE ALL ON FUNCTION tenancy.shadow_recorded() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy.shadow_recorded(boolean) IS
+    'what shadow mode has recorded in this database, or what enforcement has refused; of tables that the caller owns, all for administrators, superusers and members of pg_read_all_stats. Cost: a copy of the store under its lock';
 
 CREATE FUNCTION tenancy.shadow_clear() RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'shadow_clear_wrapper';
 COMMENT ON FUNCTION tenancy.shadow_clear() IS
-    'forgets what shadow mode has recorded in this database. Superusers only';
+    'forgets what was recorded in this database. Superusers only; others call tenancy.reset_shadow()';
 REVOKE ALL ON FUNCTION tenancy.shadow_clear() FROM PUBLIC;
+
+CREATE VIEW tenancy.shadow_denials AS
+SELECT r.* FROM tenancy.shadow_recorded(false) r
+WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = r.relation);
+COMMENT ON VIEW tenancy.shadow_denials IS
+    'rows and statements that enforcement would deny, counted by who, what and where; see tenancy.shadow_recorded() for who may read which';
+COMMENT ON COLUMN tenancy.shadow_denials.role IS 'the role that enforcement would bind: the owner of a view or of a SECURITY DEFINER function counts as itself';
+COMMENT ON COLUMN tenancy.shadow_denials.query IS 'the first such statement, without the values in it';
+COMMENT ON COLUMN tenancy.shadow_denials."precision" IS 'exact: the rows that the statement would lose; level: rows that passed their own level of the query; scan: rows that passed the filters of their table';
+COMMENT ON COLUMN tenancy.shadow_denials.confirmed IS 'true where running the statement both ways has shown that it loses rows; null where that was not tried, or is not needed';
+COMMENT ON COLUMN tenancy.shadow_denials.lost_rows IS 'how many rows of results the confirmed statements would lose';
+GRANT SELECT ON tenancy.shadow_denials TO PUBLIC;
+
+CREATE VIEW tenancy.denials AS
+SELECT r.relation, r.command, r.kind, r.role, r.app_user, r.context_tenant, r.row_tenant, r.query_id, r.query,
+       r.application_name, r.rows, r.statements, r.first_seen, r.last_seen
+FROM tenancy.shadow_recorded(true) r
+WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = r.relation);
+COMMENT ON VIEW tenancy.denials IS
+    'what enforcement has refused: rows that WITH CHECK did not let be written, and statements without a context. Rows that a policy hides are not counted: hiding them is no error. Needs shared_preload_libraries, else empty';
+GRANT SELECT ON tenancy.denials TO PUBLIC;
+
+CREATE FUNCTION tenancy.reset_shadow("table" regclass DEFAULT NULL) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'reset_shadow_wrapper';
+COMMENT ON FUNCTION tenancy.reset_shadow(regclass) IS
+    'forgets what was recorded and counted for a table, or for all tables of this database, at once: a rollback does not bring it back. Errors: 42501 unless the caller owns the table, or the database, or administers tenancy';
+
+CREATE FUNCTION tenancy.shadow_readiness(relation regclass, mode text, since timestamptz) RETURNS TABLE (
+    statements bigint, exempt_statements bigint, denials bigint, dismissed bigint, last_denial timestamptz,
+    ready boolean, reasons text[])
+    LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT AS 'MODULE_PATHNAME', 'shadow_readiness_wrapper';
+COMMENT ON FUNCTION tenancy.shadow_readiness(regclass, text, timestamptz) IS
+    'for tenancy.shadow_report(): what is known of one table';
+REVOKE ALL ON FUNCTION tenancy.shadow_readiness(regclass, text, timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION tenancy.shadow_report() RETURNS TABLE (
+    relation regclass, mode text, since timestamptz, statements bigint, exempt_statements bigint, denials bigint,
+    dismissed bigint, last_denial timestamptz, ready boolean, reasons text[])
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT p.relation, p.mode, p.mode_since, r.statements, r.exempt_statements, r.denials, r.dismissed, r.last_denial,
+           r.ready, r.reasons
+    FROM tenancy.protected_tables p
+    CROSS JOIN LATERAL tenancy.shadow_readiness(p.relation, p.mode, p.mode_since) r
+    ORDER BY p.schema_name, p.table_name
+    $$;
+COMMENT ON FUNCTION tenancy.shadow_report() IS
+    'each registered table: its mode and since when, statements seen that enforcement would bind and those of roles that it would not, denials since the table is in this mode, statements whose denials turned out to be none, and whether it can be enforced, or why not. For every role: numbers only, no tenants, users or statements';

@@ -5,9 +5,12 @@
 
 use std::ffi::CString;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use pgrx::prelude::*;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
+
+use crate::pg_compat;
 
 /// What a statement on a protected table does without a tenant context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
@@ -51,16 +54,20 @@ static DOCUMENT_CACHE: GucSetting<i32> = GucSetting::<i32>::new(4096);
 static INLINE_DDL_ROWS: GucSetting<i32> = GucSetting::<i32>::new(100_000);
 static SHADOW_PLACEMENT: GucSetting<ShadowPlacement> =
     GucSetting::<ShadowPlacement>::new(ShadowPlacement::Join);
+static SHADOW_ENTRIES: GucSetting<i32> = GucSetting::<i32>::new(8192);
+static SHADOW_FLUSH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(60);
 static PRELOADED: AtomicBool = AtomicBool::new(false);
 static ADMIN_ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
 /// Defines the settings and reserves their prefix; called once from `_PG_init`.
 pub fn init() {
-    // Both kinds of preloading run outside of a transaction; a function call that loads the library
-    // runs inside one.
+    // `session_preload_libraries` are loaded while the session is set up; a function call that loads the
+    // library comes later. A parallel worker loads what its leader has.
     // SAFETY: plain reads of the process's state.
     let before_any_statement = unsafe {
-        pg_sys::process_shared_preload_libraries_in_progress || !pg_sys::IsTransactionState()
+        pg_sys::process_shared_preload_libraries_in_progress
+            || pg_sys::Mode != pg_sys::ProcessingMode::NormalProcessing
+            || pg_compat::in_parallel_worker()
     };
     PRELOADED.store(before_any_statement, Ordering::Relaxed);
     GucRegistry::define_enum_guc(
@@ -125,6 +132,32 @@ pub fn init() {
         GucContext::Suset,
         GucFlags::default(),
     );
+    // SAFETY: a plain read of the process's state.
+    let server_starts = unsafe { pg_sys::process_shared_preload_libraries_in_progress };
+    GucRegistry::define_int_guc(
+        c"pg_tenancy.shadow_entries",
+        c"How many distinct denials are kept in shared memory.",
+        c"Each takes about a kilobyte. Denials for which there is no room are counted, and keep their table from being ready. Read when the memory is made, which is when the server starts.",
+        &SHADOW_ENTRIES,
+        100,
+        1_000_000,
+        if server_starts {
+            GucContext::Postmaster
+        } else {
+            GucContext::Sighup
+        },
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"pg_tenancy.shadow_flush_interval",
+        c"How often what was recorded is written to disk, if anything was.",
+        c"A server that crashes loses no more than this. It is written when the server stops, too.",
+        &SHADOW_FLUSH_INTERVAL,
+        1,
+        3600,
+        GucContext::Sighup,
+        GucFlags::UNIT_S,
+    );
     // SAFETY: the prefix is a NUL-terminated literal.
     unsafe { pg_sys::MarkGUCPrefixReserved(c"pg_tenancy".as_ptr()) };
 }
@@ -157,6 +190,16 @@ pub fn inline_ddl_rows() -> i64 {
 /// `pg_tenancy.shadow_placement`.
 pub fn shadow_placement() -> ShadowPlacement {
     SHADOW_PLACEMENT.get()
+}
+
+/// `pg_tenancy.shadow_entries`.
+pub fn shadow_entries() -> usize {
+    usize::try_from(SHADOW_ENTRIES.get()).unwrap_or(0)
+}
+
+/// `pg_tenancy.shadow_flush_interval`.
+pub fn shadow_flush_interval() -> Duration {
+    Duration::from_secs(u64::try_from(SHADOW_FLUSH_INTERVAL.get()).unwrap_or(1))
 }
 
 /// The names in `pg_tenancy.admin_role`.

@@ -90,10 +90,10 @@ pub unsafe fn named_relation(
 }
 
 /// Defines an `ExecutorRun` hook, whose arguments differ: it calls the second argument with the query,
-/// keeps what that returns while the query runs, and goes on to the hook in the third.
+/// keeps what that returns while the query runs, and has the third go on to the hook in the last.
 #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]
 macro_rules! executor_run_hook {
-    ($name:ident, $before:path, $previous:ident) => {
+    ($name:ident, $before:path, $around:path, $previous:ident) => {
         #[pg_guard]
         unsafe extern "C-unwind" fn $name(
             query: *mut pg_sys::QueryDesc,
@@ -104,7 +104,7 @@ macro_rules! executor_run_hook {
             // SAFETY: Postgres passes a valid query; the previous hook expects the same.
             unsafe {
                 let _running = $before(query);
-                match $previous {
+                $around(query, || match $previous {
                     #[allow(
                         ffi_unwind_calls,
                         reason = "the boundary turns a Postgres error into a panic"
@@ -113,17 +113,17 @@ macro_rules! executor_run_hook {
                         previous(query, direction, count, once)
                     }),
                     None => pg_sys::standard_ExecutorRun(query, direction, count, once),
-                }
+                });
             }
         }
     };
 }
 
 /// Defines an `ExecutorRun` hook, whose arguments differ: it calls the second argument with the query,
-/// keeps what that returns while the query runs, and goes on to the hook in the third.
+/// keeps what that returns while the query runs, and has the third go on to the hook in the last.
 #[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17")))]
 macro_rules! executor_run_hook {
-    ($name:ident, $before:path, $previous:ident) => {
+    ($name:ident, $before:path, $around:path, $previous:ident) => {
         #[pg_guard]
         unsafe extern "C-unwind" fn $name(
             query: *mut pg_sys::QueryDesc,
@@ -133,7 +133,7 @@ macro_rules! executor_run_hook {
             // SAFETY: Postgres passes a valid query; the previous hook expects the same.
             unsafe {
                 let _running = $before(query);
-                match $previous {
+                $around(query, || match $previous {
                     #[allow(
                         ffi_unwind_calls,
                         reason = "the boundary turns a Postgres error into a panic"
@@ -142,10 +142,34 @@ macro_rules! executor_run_hook {
                         previous(query, direction, count)
                     }),
                     None => pg_sys::standard_ExecutorRun(query, direction, count),
-                }
+                });
             }
         }
     };
 }
 
 pub(crate) use executor_run_hook;
+
+/// Memory that all processes share, by name: made by the first that asks. With it, whether it was there.
+/// `None` before 17, where it can be had only while the server starts. May raise for want of memory.
+///
+/// # Safety
+/// Whoever asks for the name asks for that size, and `begin` makes it valid.
+pub unsafe fn named_memory(
+    name: &'static core::ffi::CStr,
+    size: usize,
+    begin: unsafe extern "C-unwind" fn(*mut core::ffi::c_void),
+) -> Option<(*mut core::ffi::c_void, bool)> {
+    #[cfg(any(feature = "pg15", feature = "pg16"))]
+    {
+        let _ = (name, size, begin);
+        None
+    }
+    #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+    // SAFETY: by the caller's promise.
+    unsafe {
+        let mut found = false;
+        let memory = pg_sys::GetNamedDSMSegment(name.as_ptr(), size, Some(begin), &mut found);
+        Some((memory, found))
+    }
+}

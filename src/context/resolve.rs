@@ -159,6 +159,12 @@ pub fn is_current(resolved: &Rc<Resolved>) -> bool {
         })
 }
 
+/// The context, if it is known without asking.
+pub fn known() -> Option<Rc<Resolved>> {
+    let current = CURRENT.with_borrow(Clone::clone)?;
+    IS_CURRENT.get().then(|| current.resolved.clone())
+}
+
 /// The context, whatever it is.
 pub fn current() -> Result<Rc<Resolved>> {
     if IS_CURRENT.get()

@@ -6,6 +6,8 @@ mod continued;
 mod planner;
 mod protected;
 
+pub use protected::{first as enforced_in, is_enforced, target as enforced_target};
+
 use pgrx::is_a;
 use pgrx::prelude::*;
 
@@ -73,8 +75,10 @@ unsafe extern "C-unwind" fn plan(
     if resolve::is_resolving() {
         return next(query);
     }
+    // After an error it could not be asked any more which tables are enforced.
+    protected::is_any();
     // SAFETY: as above.
-    unsafe { shadow::plan(query, next) }
+    unsafe { shadow::watch_planning(query, || shadow::plan(query, next)) }
 }
 
 /// The arguments of CALL and EXECUTE are computed without the executor.
@@ -93,6 +97,7 @@ unsafe extern "C-unwind" fn utility(
     // SAFETY: Postgres passes a valid statement; the previous hook expects the same.
     unsafe {
         let mut statement = statement;
+        let dropped = shadow::dropped_database(statement);
         if !is_a((*statement).utilityStmt, pg_sys::NodeTag::T_TransactionStmt) {
             catch_up();
             statement = shadow::utility(statement);
@@ -125,6 +130,9 @@ unsafe extern "C-unwind" fn utility(
                 completion,
             ),
         }
+        if let Some(database) = dropped {
+            shadow::forget_database(database);
+        }
     }
 }
 
@@ -135,6 +143,7 @@ fn catch_up() {
     if can_read && !pg_compat::in_parallel_worker() && !resolve::is_resolving() {
         generation::accept_messages();
         resolve::start_statement(false);
+        shadow::statement_starts();
     }
 }
 
@@ -145,7 +154,7 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
         let mark = if pg_compat::in_parallel_worker() || resolve::is_resolving() {
             None
         } else {
-            statement_starts((*query).plannedstmt, flags)
+            statement_starts(query, flags)
         };
         match PREVIOUS_EXECUTOR_START {
             #[allow(
@@ -164,12 +173,15 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
 /// Returns the context that the statement is started for, where that may matter.
 ///
 /// # Safety
-/// `statement` is a valid planned statement.
-unsafe fn statement_starts(statement: *const pg_sys::PlannedStmt, flags: i32) -> Option<Mark> {
+/// `query` is a valid query that is about to start.
+unsafe fn statement_starts(query: *mut pg_sys::QueryDesc, flags: i32) -> Option<Mark> {
     generation::accept_messages();
+    // SAFETY: by the caller's promise.
+    let statement = unsafe { (*query).plannedstmt };
     // SAFETY: by the caller's promise.
     let parallel = unsafe { (*statement).parallelModeNeeded };
     resolve::start_statement(parallel);
+    shadow::statement_starts();
     if flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as i32 != 0 {
         return None;
     }
@@ -177,7 +189,7 @@ unsafe fn statement_starts(statement: *const pg_sys::PlannedStmt, flags: i32) ->
         resolve::start_parallel_statement().or_raise();
     }
     // SAFETY: by the caller's promise.
-    let shadowed = unsafe { shadow::starts(statement) };
+    let shadowed = unsafe { shadow::starts(query) };
     // SAFETY: by the caller's promise.
     let perhaps = unsafe { protected::needs(statement, |_| true) };
     if perhaps == Needs::default() {
@@ -197,7 +209,12 @@ unsafe fn statement_starts(statement: *const pg_sys::PlannedStmt, flags: i32) ->
         return None;
     }
     if gucs::missing_context() == MissingContext::Error {
-        require(needs).or_raise();
+        let answer = require(needs);
+        if answer.is_err() {
+            // SAFETY: by the caller's promise.
+            unsafe { shadow::missing_context(query) };
+        }
+        answer.or_raise();
     }
     let mark = mark(needs);
     if parallel {
@@ -225,7 +242,12 @@ fn require(needs: Needs) -> Result<()> {
     Ok(())
 }
 
-pg_compat::executor_run_hook!(executor_run, continue_query, PREVIOUS_EXECUTOR_RUN);
+pg_compat::executor_run_hook!(
+    executor_run,
+    continue_query,
+    shadow::watch,
+    PREVIOUS_EXECUTOR_RUN
+);
 
 /// # Safety
 /// `query` is a valid query that was started.

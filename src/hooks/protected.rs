@@ -38,7 +38,7 @@ pub unsafe fn needs(
     // SAFETY: by the caller's promise; an entry that names a relation has its permissions.
     unsafe {
         let entries = PgList::<pg_sys::RangeTblEntry>::from_pg((*statement).rtable);
-        if entries.is_empty() || !any_protected() {
+        if entries.is_empty() || !is_any() {
             return sum;
         }
         for entry in entries.iter_ptr() {
@@ -54,6 +54,41 @@ pub unsafe fn needs(
         }
     }
     sum
+}
+
+/// The first enforced table in a range table.
+///
+/// # Safety
+/// A valid range table.
+pub unsafe fn first(entries: *mut pg_sys::List) -> Option<pg_sys::Oid> {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        PgList::<pg_sys::RangeTblEntry>::from_pg(entries)
+            .iter_ptr()
+            .map(|entry| (*entry).relid)
+            .find(|relation| is_enforced(*relation))
+    }
+}
+
+/// The enforced table that the statement writes to.
+///
+/// # Safety
+/// `statement` is a valid planned statement.
+pub unsafe fn target(statement: *const pg_sys::PlannedStmt) -> Option<pg_sys::Oid> {
+    // SAFETY: by the caller's promise: the numbers are places in the range table.
+    unsafe {
+        let entries = PgList::<pg_sys::RangeTblEntry>::from_pg((*statement).rtable);
+        PgList::<core::ffi::c_void>::from_pg((*statement).resultRelations)
+            .iter_int()
+            .filter_map(|number| entries.get_ptr(usize::try_from(number).ok()?.checked_sub(1)?))
+            .map(|entry| (*entry).relid)
+            .find(|relation| is_enforced(*relation))
+    }
+}
+
+/// Whether a table is enforced, as far as is known without reading the registry.
+pub fn is_enforced(relation: pg_sys::Oid) -> bool {
+    of_commands(relation).is_some()
 }
 
 /// Whether row security binds the role that the relation's permissions are checked for.
@@ -74,7 +109,8 @@ fn of_commands(relation: pg_sys::Oid) -> Option<CommandNeeds> {
     })
 }
 
-fn any_protected() -> bool {
+/// Whether any table is enforced; reads the registry where that may have changed.
+pub fn is_any() -> bool {
     if generation::take_protection_stale() {
         PROTECTED.with_borrow_mut(Vec::clear);
         let mut unfinished = StaleUnlessDone(true);

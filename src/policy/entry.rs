@@ -211,7 +211,7 @@ fn policy_sql(
 fn set_mode_of_table(
     relation: Option<pg_sys::Oid>,
     mode: Option<&str>,
-    _force: Option<bool>,
+    force: Option<bool>,
 ) -> TableIterator<
     'static,
     (
@@ -222,7 +222,7 @@ fn set_mode_of_table(
 > {
     let run = || {
         let mode = Mode::parse(given(mode, "mode")?)?;
-        mode_switch::set(given(relation, "table")?, mode)
+        mode_switch::set(given(relation, "table")?, mode, force.unwrap_or(false))
     };
     table(run().or_raise())
 }
@@ -231,7 +231,7 @@ fn set_mode_of_table(
 fn set_mode_of_all(
     mode: Option<&str>,
     atomic: Option<bool>,
-    _force: Option<bool>,
+    force: Option<bool>,
 ) -> TableIterator<
     'static,
     (
@@ -242,7 +242,7 @@ fn set_mode_of_all(
 > {
     let run = || {
         let mode = Mode::parse(given(mode, "mode")?)?;
-        mode_switch::set_all(mode, atomic.unwrap_or(false))
+        mode_switch::set_all(mode, atomic.unwrap_or(false), force.unwrap_or(false))
     };
     table(run().or_raise())
 }

@@ -60,6 +60,7 @@ mod protect;
 mod protect_schema;
 mod protect_schema_by_table;
 mod protectable;
+mod ready;
 mod render;
 mod repair;
 mod repair_steps;

@@ -10,14 +10,16 @@ use super::apply;
 use super::describe::Words;
 use super::model::{Mode, Template};
 use super::protect::{self, Outcome, Request};
+use super::ready;
 use super::store::{self, Row};
 use super::subtransaction::attempt_repeatedly;
 use crate::cache::generation::Writing;
 use crate::catalog;
 use crate::error::{Error, Kind, Result};
+use crate::registry::require_administrator;
 
 /// Switches one registered table, with its partitions and children.
-pub fn set(relation: pg_sys::Oid, mode: Mode) -> Result<Vec<Outcome>> {
+pub fn set(relation: pg_sys::Oid, mode: Mode, force: bool) -> Result<Vec<Outcome>> {
     let Some(row) = store::of(relation)? else {
         let name = catalog::relation_name(relation)
             .map(|n| n.to_string())
@@ -28,10 +30,14 @@ pub fn set(relation: pg_sys::Oid, mode: Mode) -> Result<Vec<Outcome>> {
         )
         .hint("Register it with tenancy.protect_table(..)."));
     };
-    switch(relation, &row, mode)
+    switch(relation, &row, mode, force)
 }
 
-fn switch(relation: pg_sys::Oid, row: &Row, mode: Mode) -> Result<Vec<Outcome>> {
+fn switch(relation: pg_sys::Oid, row: &Row, mode: Mode, force: bool) -> Result<Vec<Outcome>> {
+    if mode == Mode::Enforce && row.mode == Mode::Shadow.name() && !force {
+        require_administrator(relation)?;
+        ready::require(relation)?;
+    }
     let request = Request {
         template: Template::parse(&row.template)?,
         column: row.column_today(relation),
@@ -44,7 +50,7 @@ fn switch(relation: pg_sys::Oid, row: &Row, mode: Mode) -> Result<Vec<Outcome>> 
 /// Switches all registered tables in the order of oids. With `atomic` the first failure ends it;
 /// otherwise each table is a subtransaction, retried when its lock is not to be had, and a failure
 /// is a row that says so.
-pub fn set_all(mode: Mode, atomic: bool) -> Result<Vec<Outcome>> {
+pub fn set_all(mode: Mode, atomic: bool, force: bool) -> Result<Vec<Outcome>> {
     let _writing = Writing::start();
     let mut outcomes: Vec<Outcome> = Vec::new();
     for (relation, row) in store::all()? {
@@ -52,10 +58,10 @@ pub fn set_all(mode: Mode, atomic: bool) -> Result<Vec<Outcome>> {
             continue;
         }
         if atomic {
-            outcomes.append(&mut switch(relation, &row, mode)?);
+            outcomes.append(&mut switch(relation, &row, mode, force)?);
             continue;
         }
-        match attempt_repeatedly(|| switch(relation, &row, mode)) {
+        match attempt_repeatedly(|| switch(relation, &row, mode, force)) {
             Ok(mut done) => outcomes.append(&mut done),
             Err(failure) => {
                 apply::notice(&format!("mode not changed: {}", failure.message), None);

@@ -10,6 +10,7 @@ use pg_sys::{CopyStmt, PlannedStmt};
 
 use super::record::{Command, Kind, Precision};
 use super::statement::Circumstances;
+use super::store::seen::{self, Count};
 use super::tables::{self, Table};
 use super::{bound, nodes, store};
 use crate::catalog;
@@ -35,13 +36,16 @@ pub unsafe fn utility(statement: *mut PlannedStmt) -> *mut PlannedStmt {
             None,
             core::ptr::null_mut(),
         );
-        let Some(table) = known
-            .table(relation)
-            .filter(|table| bound::binds(table, pg_sys::InvalidOid))
-        else {
+        let Some(table) = known.table(relation) else {
             return statement;
         };
+        let key = seen::key(relation.to_u32());
+        if !bound::binds(table, pg_sys::InvalidOid) {
+            seen::count(key, Count::Exempt);
+            return statement;
+        }
         if (*copy).is_from {
+            seen::count(key, Count::Statement);
             store::add(&Circumstances::now().record(
                 relation,
                 Command::Copy,

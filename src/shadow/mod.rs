@@ -12,40 +12,51 @@
 //! | how much a record says | `precision` |
 //! | what that way shares | `state`, `recognise`, `build`, `nodes`, `functions` |
 //! | while a statement runs | `statement`, `recorder`, `what`, `copy` |
-//! | what is recorded, and where it is kept | `record`, `store` |
-//! | what SQL calls | `entry` |
+//! | what is recorded, and where it is kept | `record`, `normalise`, `store` |
+//! | what enforcement did refuse | `refused` |
+//! | databases that are dropped | `dropped` |
+//! | whether a table can be enforced | `readiness`, `unseen` |
+//! | what SQL calls, and who may read it | `entry`, `visible` |
 
 mod arrive;
 mod bound;
 mod build;
 mod copy;
 mod defer;
+mod dropped;
 mod entry;
 mod finish;
 mod functions;
 mod guard;
 mod inject;
 mod nodes;
+mod normalise;
 mod place;
 mod planning;
 mod policies;
 mod precision;
 mod predicate;
+mod readiness;
 mod recognise;
 mod record;
 mod recorder;
+mod refused;
 mod state;
 mod statement;
 mod store;
 mod sublinks;
 mod tables;
+mod unseen;
+mod visible;
 mod what;
 mod writes;
 
 pub use arrive::arrive;
 pub use copy::utility;
 pub use defer::attach;
+pub use dropped::{database as dropped_database, forget as forget_database};
 pub use planning::plan;
+pub use refused::{missing_context, statement_starts, watch, watch_planning};
 pub use statement::{Running, starts};
 pub use store::init;
 
@@ -54,7 +65,7 @@ use crate::gucs;
 
 /// Refuses shadow mode where it could not see every statement, or would have nowhere to record.
 pub fn require() -> Result<()> {
-    if gucs::is_preloaded() && store::is_there() {
+    if gucs::is_preloaded() && store::attach() {
         return Ok(());
     }
     Err(Error::new(
@@ -62,5 +73,5 @@ pub fn require() -> Result<()> {
         "shadow mode needs the library from the start of the server",
     )
     .detail("Sessions that run without it would not be recorded, and records live in shared memory.")
-    .hint("Add pg_tenancy to shared_preload_libraries and restart the server, or give mode => 'permissive' or 'enforce'."))
+    .hint("Add pg_tenancy to shared_preload_libraries and restart the server (from 17 on session_preload_libraries will do), or give mode => 'permissive' or 'enforce'."))
 }

@@ -3,9 +3,10 @@
 //! Must never hold the contents of a row other than its tenant.
 
 use pgrx::pg_sys;
+use serde::{Deserialize, Serialize};
 
 /// What kind of change enforcement would make.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Kind {
     /// A row that would not be there.
@@ -19,7 +20,7 @@ pub enum Kind {
 }
 
 /// What the statement does with the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Command {
     Select,
@@ -32,7 +33,7 @@ pub enum Command {
 }
 
 /// What a record says of the statement's result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Precision {
     /// Exactly what enforcement would take away.
@@ -100,8 +101,8 @@ pub struct Record<'a> {
     /// The text of the statement as it was sent.
     pub query: &'a str,
     pub application_name: &'a str,
-    /// Whether running the statement both ways has shown that rows are lost.
-    pub confirmed: Option<bool>,
+    /// Whether enforcement did refuse it, and not shadow mode found that it would.
+    pub is_refused: bool,
     /// The same for all records of one execution, in workers too.
     pub statement: u64,
     /// Counts only if the statement has no such record yet.

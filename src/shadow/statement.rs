@@ -5,13 +5,15 @@
 
 use std::cell::Cell;
 use std::ffi::CStr;
+use std::rc::Rc;
 
 use pgrx::{PgList, pg_sys};
 
 use super::record::{Command, Kind, Precision, Record};
+use super::store::seen::{self, Count};
 use super::tables::{self, Known};
 use super::{bound, store};
-use crate::context::resolve;
+use crate::context::{model::Resolved, resolve};
 use crate::gucs::{self, MissingContext};
 use crate::pg_compat::{self, planner as compat};
 use crate::policy::Needs;
@@ -52,7 +54,15 @@ pub struct Circumstances {
 impl Circumstances {
     /// As they are.
     pub fn now() -> Self {
-        let context = resolve::current().ok();
+        Self::with(resolve::current().ok())
+    }
+
+    /// As far as they are known without looking anything up.
+    pub fn known() -> Self {
+        Self::with(resolve::known())
+    }
+
+    fn with(context: Option<Rc<Resolved>>) -> Self {
         // SAFETY: strings of the backend's state.
         let text = |pointer: *const core::ffi::c_char| unsafe {
             if pointer.is_null() {
@@ -77,7 +87,7 @@ impl Circumstances {
                 tenant: context
                     .as_ref()
                     .and_then(|context| context.tenant().map(ToString::to_string)),
-                query: text(running_text()),
+                query: running_text(),
                 application: text(pg_sys::application_name),
                 statement: (started as u64) ^ ((process as u64) << 40),
             }
@@ -105,22 +115,38 @@ impl Circumstances {
             query_id: compat::query_id(),
             query: &self.query,
             application_name: &self.application,
-            confirmed: None,
+            is_refused: false,
             statement: self.statement,
             once: false,
         }
     }
 }
 
-fn running_text() -> *const core::ffi::c_char {
+/// The text of the running statement alone, where several were sent together.
+fn running_text() -> String {
     let running = RUNNING.get();
     // SAFETY: a running query is valid; a plain read otherwise.
     unsafe {
-        if running.is_null() {
-            pg_sys::debug_query_string
+        let (text, start, length) = if running.is_null() {
+            (pg_sys::debug_query_string, -1, 0)
         } else {
-            (*running).sourceText
+            let statement = (*running).plannedstmt;
+            (
+                (*running).sourceText,
+                (*statement).stmt_location,
+                (*statement).stmt_len,
+            )
+        };
+        if text.is_null() {
+            return String::new();
         }
+        let bytes = CStr::from_ptr(text).to_bytes();
+        let start = usize::try_from(start).unwrap_or(0).min(bytes.len());
+        let end = match usize::try_from(length) {
+            Ok(length) if length > 0 => start.saturating_add(length).min(bytes.len()),
+            _ => bytes.len(),
+        };
+        String::from_utf8_lossy(&bytes[start..end]).into_owned()
     }
 }
 
@@ -169,13 +195,16 @@ pub fn would_raise_for(relation: pg_sys::Oid, command: Command) -> bool {
 /// Called as each statement starts; whether it touches a table in shadow mode.
 ///
 /// # Safety
-/// `statement` is a valid planned statement.
-pub unsafe fn starts(statement: *const pg_sys::PlannedStmt) -> bool {
+/// `query` is a valid query that is about to start.
+pub unsafe fn starts(query: *mut pg_sys::QueryDesc) -> bool {
     let Some(known) = tables::known() else {
         return false;
     };
     // SAFETY: by the caller's promise.
     unsafe {
+        let statement = (*query).plannedstmt;
+        let _running = Running::begin(query);
+        let mut counted: Vec<pg_sys::Oid> = Vec::new();
         let (mut touched, mut is_refused) = (false, false);
         let fails = |kind, relation, role| {
             store::add(&Circumstances::now().record(
@@ -194,7 +223,18 @@ pub unsafe fn starts(statement: *const pg_sys::PlannedStmt) -> bool {
             let Some(table) = known.table(named.relation) else {
                 continue;
             };
-            if !bound::binds(table, named.acting_role) {
+            let is_bound = bound::binds(table, named.acting_role);
+            // Our own statements, and Postgres's checks of foreign keys, are nobody's traffic.
+            if !counted.contains(&table.relation) && !pg_sys::InNoForceRLSOperation() {
+                counted.push(table.relation);
+                let what = if is_bound {
+                    Count::Statement
+                } else {
+                    Count::Exempt
+                };
+                seen::count(seen::key(table.relation.to_u32()), what);
+            }
+            if !is_bound {
                 continue;
             }
             if !pg_sys::row_security || table.policies(&known.functions).is_none() {
@@ -209,10 +249,19 @@ pub unsafe fn starts(statement: *const pg_sys::PlannedStmt) -> bool {
     }
 }
 
-unsafe fn command_of(statement: *const pg_sys::PlannedStmt) -> Command {
-    use pg_sys::CmdType as C;
+/// What the statement does.
+///
+/// # Safety
+/// A valid planned statement.
+pub unsafe fn command_of(statement: *const pg_sys::PlannedStmt) -> Command {
     // SAFETY: by the caller's promise.
-    match unsafe { (*statement).commandType } {
+    command(unsafe { (*statement).commandType })
+}
+
+/// What Postgres's name for it stands for.
+pub fn command(kind: pg_sys::CmdType::Type) -> Command {
+    use pg_sys::CmdType as C;
+    match kind {
         C::CMD_INSERT => Command::Insert,
         C::CMD_UPDATE => Command::Update,
         C::CMD_DELETE => Command::Delete,

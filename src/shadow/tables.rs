@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::functions::Functions;
 use super::policies::Policies;
+use super::store;
 use crate::cache::generation;
 use crate::catalog::{self, RelationName};
 use crate::policy::{CommandNeeds, Options, Template};
@@ -117,6 +118,9 @@ fn read(registry: pg_sys::Oid) -> Option<Known> {
     generation::watch_shadowed(tables.iter().map(|table| table.relation).collect());
     if tables.is_empty() {
         return None;
+    }
+    if store::attach() {
+        store::seen::register_session();
     }
     tables.sort_by_key(|table| table.relation.to_u32());
     tables.dedup_by_key(|table| table.relation.to_u32());

@@ -22,7 +22,15 @@ impl Stage {
     }
 
     pub fn with_type(tenant_type: &str) -> Stage {
-        let stage = Stage::unbound();
+        Stage::bound(Stage::unbound(), tenant_type)
+    }
+
+    /// On another server than the shared one.
+    pub fn on(server: &'static Server) -> Stage {
+        Stage::bound(Stage::unbound_on(server), "uuid")
+    }
+
+    fn bound(stage: Stage, tenant_type: &str) -> Stage {
         stage.database.superuser().ok(&format!(
             "SELECT tenancy.bind(tenant_type => '{tenant_type}', tenant_setting => 'app.current_tenant_id')"
         ));
@@ -30,7 +38,11 @@ impl Stage {
     }
 
     pub fn unbound() -> Stage {
-        let database = Database::new(Server::preloaded());
+        Stage::unbound_on(Server::preloaded())
+    }
+
+    fn unbound_on(server: &'static Server) -> Stage {
+        let database = Database::new(server);
         let (owner, app) = (database.role("owner"), database.role("app"));
         database.superuser().ok(&format!(
             "CREATE SCHEMA app AUTHORIZATION {owner}; GRANT USAGE ON SCHEMA app TO {app};
