@@ -8,6 +8,7 @@ mod insights;
 mod okr;
 mod output;
 mod play;
+pub mod rollout;
 mod studio;
 
 use std::io::Write;

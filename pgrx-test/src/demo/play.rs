@@ -73,6 +73,11 @@ impl<'a> Play<'a> {
         self.session_in(&self.place.database, role)
     }
 
+    /// Another role of the system.
+    pub fn connect(&self, role: &str) -> Result<Client> {
+        self.session_in(&self.place.database, &self.place.roles[role])
+    }
+
     fn session_in(&self, database: &str, role: &str) -> Result<Client> {
         let client = self.place.server.config(database, role).connect(NoTls);
         client.with_context(|| format!("cannot connect to {database} as {role}"))

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::Play;
+use super::{Play, rollout};
 
 /// Users by number, from the names that their identifiers are made of: 61 belongs to organisation 2,
 /// 63 to 4 and 5.
@@ -72,5 +72,6 @@ pub fn show(play: &mut Play) -> Result<()> {
     play.attempts(&mut application, "SELECT", &[projects])?;
     play.say("SELECT tenancy.set_mode('enforce');")?;
     owner.batch_execute("SELECT tenancy.set_mode('enforce')")?;
-    play.attempts(&mut application, USER_61, &[projects])
+    play.attempts(&mut application, USER_61, &[projects])?;
+    rollout::show(play)
 }
