@@ -2,9 +2,10 @@
 
 mod policy_support;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use pgrx_test::fixture::{ClientExt, Database, Server, expect_error};
+use pgrx_test::fixture::{ClientExt, Database, Server, expect_error, full};
 use policy_support::{A, B, Stage, plan_of};
 
 const ITEMS: &str = "SELECT id FROM app.items";
@@ -466,4 +467,67 @@ fn records_tell_who_and_what() {
         None,
     ];
     assert_eq!(row, expected.map(|word| word.map(str::to_owned)));
+}
+
+#[test]
+fn it_is_switched_thousands_of_times_under_eight_busy_sessions() {
+    let stage = shadowed();
+    stage.owner().ok(&format!(
+        "CREATE TABLE app.notes (id int PRIMARY KEY, item int REFERENCES app.items, tenant_id uuid, text text);
+         INSERT INTO app.notes SELECT i, 1 + i % 3, CASE WHEN i % 3 = 2 THEN '{B}' ELSE '{A}' END::uuid, 'n' FROM generate_series(1, 300) i"
+    ));
+    shadow(&stage, "app.notes");
+    let done = AtomicBool::new(false);
+    let (mut runs, switches) = (0, if full() { 20_000 } else { 2_000 });
+    std::thread::scope(|scope| {
+        let busy: Vec<_> = (0..8)
+            .map(|number| {
+                let mut session = stage.tenant(if number % 2 == 0 { A } else { B });
+                session.ok("SET lock_timeout = '5s'");
+                if number >= 4 {
+                    session.ok("SET plan_cache_mode = force_generic_plan");
+                }
+                let done = &done;
+                scope.spawn(move || {
+                    let join = session
+                        .prepare("SELECT count(*) FROM app.items i JOIN app.notes n ON n.item = i.id WHERE n.text = $1")
+                        .unwrap();
+                    let write = session
+                        .prepare("UPDATE app.notes SET text = $1 WHERE id = $2 RETURNING id")
+                        .unwrap();
+                    let mut runs = 0;
+                    while !done.load(Ordering::Relaxed) {
+                        let count: i64 = session.query_one(&join, &[&"n"]).unwrap().get(0);
+                        assert_eq!(count, 300);
+                        let id = number * 30 + runs % 30 + 1;
+                        assert_eq!(session.query(&write, &[&"n", &id]).unwrap().len(), 1);
+                        runs += 1;
+                    }
+                    runs
+                })
+            })
+            .collect();
+        let mut owner = stage.owner();
+        owner.ok("SET lock_timeout = '5s'");
+        for switch in 0..switches {
+            let mode = if switch % 2 == 0 {
+                "permissive"
+            } else {
+                "shadow"
+            };
+            owner.ok(&format!("SELECT tenancy.set_mode('app.notes', '{mode}')"));
+        }
+        done.store(true, Ordering::Relaxed);
+        runs = busy
+            .into_iter()
+            .map(|session| session.join().expect("no error"))
+            .sum();
+    });
+    assert!(runs > 100, "{runs} statements ran meanwhile");
+    let log = std::fs::read_to_string(Server::preloaded().data_dir.join("../server.log")).unwrap();
+    let waited: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains(&stage.database.name) && line.contains("still waiting"))
+        .collect();
+    assert!(waited.is_empty(), "{waited:?}");
 }
