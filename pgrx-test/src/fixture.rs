@@ -18,6 +18,9 @@ pub const PRELOADED_ENV: &str = "PG_TENANCY_TEST_PRELOADED";
 pub const PLAIN_ENV: &str = "PG_TENANCY_TEST_PLAIN";
 /// Set by `cargo matrix --full`.
 pub const FULL_ENV: &str = "PG_TENANCY_TEST_FULL";
+/// Set by `cargo matrix --queries` and `--seed`, for tests of random statements.
+pub const QUERIES_ENV: &str = "PG_TENANCY_DIFFERENTIAL_QUERIES";
+pub const SEED_ENV: &str = "PG_TENANCY_DIFFERENTIAL_SEED";
 
 /// Whether this run may take its time: tests that fuzz or soak do more rounds then.
 pub fn full() -> bool {

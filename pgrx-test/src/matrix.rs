@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 
 use crate::cluster::{Cluster, Shutdown};
-use crate::fixture::FULL_ENV;
+use crate::fixture::{FULL_ENV, QUERIES_ENV, SEED_ENV};
 use crate::install::{self, Profile};
 use crate::progress::step;
 use crate::provision::{self, Need, Tree, VERSIONS};
@@ -29,6 +29,12 @@ pub struct Args {
     /// Take the time for what a short run leaves out: more rounds in tests that fuzz or soak
     #[arg(long)]
     full: bool,
+    /// How many random statements the differential test of shadow mode runs
+    #[arg(long, value_name = "N")]
+    queries: Option<u64>,
+    /// What those statements are made from
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
     /// Run only tests whose name contains this
     #[arg(long, value_name = "SUBSTR")]
     filter: Option<String>,
@@ -73,7 +79,8 @@ impl Args {
 
     /// How long one test executable may take before it counts as hanging.
     fn limit(&self) -> Duration {
-        Duration::from_secs(if self.full { 4 * 3600 } else { 20 * 60 })
+        let is_long = self.full || self.queries.is_some();
+        Duration::from_secs(if is_long { 4 * 3600 } else { 20 * 60 })
     }
 }
 
@@ -232,6 +239,9 @@ fn run_version(
     let mut environment = client::environment(run, preloaded.server(), plain.server())?;
     if args.full {
         environment.push((FULL_ENV, "1".to_owned()));
+    }
+    for (name, number) in [(QUERIES_ENV, args.queries), (SEED_ENV, args.seed)] {
+        environment.extend(number.map(|number| (name, number.to_string())));
     }
     if args.keep {
         explain_kept(&who, run, &environment);

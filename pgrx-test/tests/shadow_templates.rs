@@ -161,3 +161,31 @@ fn a_child_without_a_context_does_not_fail() {
         Some("missing_context")
     );
 }
+
+#[test]
+fn a_join_that_workers_run_gets_no_recorder_that_they_cannot() {
+    let stage = stage();
+    stage.owner().ok("CREATE TABLE app.loose (id int, line int);
+         INSERT INTO app.loose SELECT i, 10 + i % 5 FROM generate_series(1, 2000) i;
+         ALTER TABLE app.loose SET (parallel_workers = 2);
+         ALTER TABLE app.lines SET (parallel_workers = 2);
+         ANALYZE app.loose, app.lines;
+         SELECT tenancy.protect_table('app.items', mode => 'permissive')");
+    stage
+        .superuser()
+        .ok(&format!("GRANT SELECT ON app.loose TO {}", stage.app));
+    let sql = "SELECT loose.id, lines.id FROM app.loose JOIN app.lines ON lines.id = loose.line";
+    let parallel = "SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0";
+    let mut client = as_user(&stage, "ann");
+    client.ok(parallel);
+    let plan = policy_support::plan_of(&mut client, sql);
+    assert!(plan.contains("Gather"), "{plan}");
+    stage
+        .owner()
+        .ok("SELECT tenancy.protect_table('app.lines', template => 'child', mode => 'shadow')");
+    stage.superuser().ok("SELECT tenancy.shadow_clear()");
+    // The lookup of the parent's row is not for workers.
+    assert_eq!(client.rows(sql).len(), 1200);
+    let recorded = "SELECT sum(rows) FROM tenancy.shadow_recorded()";
+    assert_eq!(stage.superuser().int(recorded), 800);
+}

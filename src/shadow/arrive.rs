@@ -66,7 +66,7 @@ pub unsafe fn arrive(root: *mut PlannerInfo, relation: pg_sys::Oid, rel: *mut Re
             return;
         };
         let mut what = what_of(call);
-        what.precision = precision::best(root, injected.as_ref(), what.command);
+        what.precision = precision::best(root, injected.as_ref());
         if is_member {
             if !precision::is_alone(root) {
                 what.precision = Precision::Scan;

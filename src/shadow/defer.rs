@@ -234,10 +234,26 @@ pub unsafe fn attach(root: *mut PlannerInfo, join: *mut RelOptInfo) {
             if !pg_sys::bms_is_subset((*clause).required_relids, whole(join)) {
                 continue;
             }
+            if !pg_sys::is_parallel_safe(root, (*clause).clause.cast()) {
+                keep_in_leader(join);
+            }
             let mut translated = core::ptr::null_mut();
             for paths in [(*join).pathlist, (*join).partial_pathlist] {
                 give(root, paths, join, clause, &mut translated);
             }
+        }
+    }
+}
+
+/// Has no worker run a join: it gets a recorder whose policy cannot be asked there, as one that looks up a
+/// parent's row.
+unsafe fn keep_in_leader(join: *mut RelOptInfo) {
+    // SAFETY: by the caller's promise: the paths of this join are used by no other path yet.
+    unsafe {
+        (*join).consider_parallel = false;
+        (*join).partial_pathlist = core::ptr::null_mut();
+        for path in nodes::members((*join).pathlist) {
+            (*path.cast::<pg_sys::Path>()).parallel_safe = false;
         }
     }
 }

@@ -86,7 +86,8 @@ unsafe fn surrounding_of(link: *mut pg_sys::SubLink) -> Surrounding {
 unsafe fn visit(query: *mut pg_sys::Query, walk: &mut Walk) {
     // SAFETY: by the caller's promise.
     unsafe {
-        let in_from = if (*query).setOperations.is_null() {
+        let is_cut = !(*query).limitCount.is_null() || !(*query).limitOffset.is_null();
+        let in_from = if (*query).setOperations.is_null() || is_cut {
             Surrounding::From
         } else {
             Surrounding::SetOperation

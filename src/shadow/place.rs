@@ -51,7 +51,7 @@ struct Rise<'a> {
     /// Outer joins that may have made its rows up.
     outer_joins: Relids,
     is_nullable: bool,
-    /// Whether it came out of the right side of a semijoin.
+    /// Whether it is on the side of a semijoin or antijoin that only tests.
     is_tested: bool,
 }
 
@@ -172,6 +172,12 @@ impl Rise<'_> {
             if !on_left {
                 found = self.up(right, below);
             }
+            let tests = matches!(
+                (*join).jointype,
+                pg_sys::JoinType::JOIN_SEMI | pg_sys::JoinType::JOIN_ANTI
+            );
+            // Wherever below it stays.
+            self.is_tested |= tests && !on_left && found != Found::No;
             if found != Found::Rises {
                 return found;
             }
@@ -205,14 +211,7 @@ impl Rise<'_> {
                     self.made_up_by(join);
                     Found::Rises
                 }
-                J::JOIN_ANTI if !on_left => {
-                    self.is_tested = true;
-                    stays
-                }
-                J::JOIN_SEMI if !on_left => {
-                    self.is_tested = true;
-                    Found::Rises
-                }
+                J::JOIN_ANTI if !on_left => stays,
                 J::JOIN_INNER | J::JOIN_SEMI | J::JOIN_ANTI => Found::Rises,
                 _ => Found::Scan,
             }

@@ -8,7 +8,7 @@ use pgrx::pg_sys;
 use pg_sys::{Node, NodeTag, PlannerInfo};
 
 use super::nodes;
-use super::record::{Command, Precision};
+use super::record::Precision;
 use super::state::{Injected, Surrounding};
 use crate::pg_compat::planner as compat;
 
@@ -16,16 +16,12 @@ use crate::pg_compat::planner as compat;
 ///
 /// # Safety
 /// `root` is being planned.
-pub unsafe fn best(
-    root: *mut PlannerInfo,
-    injected: Option<&Injected>,
-    command: Command,
-) -> Precision {
+pub unsafe fn best(root: *mut PlannerInfo, injected: Option<&Injected>) -> Precision {
     let Some(injected) = injected.filter(|injected| injected.is_complete) else {
         return Precision::Scan;
     };
     // SAFETY: by the caller's promise.
-    let (is_top, is_filtered_after) = unsafe {
+    let (is_top, is_merge, is_filtered_after) = unsafe {
         let query = (*root).parse;
         let filters = [
             (*query).havingQual,
@@ -34,6 +30,8 @@ pub unsafe fn best(
         ];
         (
             (*root).query_level == 1,
+            // What it does with a row is up to conditions that come after.
+            (*query).commandType == pg_sys::CmdType::CMD_MERGE,
             filters.iter().any(|filter| !filter.is_null()) || seeks_extremes(root),
         )
     };
@@ -44,7 +42,7 @@ pub unsafe fn best(
             Surrounding::SetOperation | Surrounding::Writing | Surrounding::Value
         )
     };
-    if command == Command::Merge || is_filtered_after {
+    if is_merge || is_filtered_after {
         Precision::Level
     } else if is_top || around.iter().all(harmless) {
         Precision::Exact
