@@ -60,7 +60,7 @@ fn examine(seed: u64, numbers: impl Iterator<Item = u64>) -> Findings {
                 enforced,
                 records: records.remove(&format!("q{number}")).unwrap_or_default(),
             };
-            let verdict = trial.verdict(&world);
+            let verdict = trial.verdict(&mut world);
             findings.tally.add(statement, &verdict);
             if !verdict.faults.is_empty() {
                 findings.faulty += 1;

@@ -2,7 +2,6 @@
 
 use super::generate::{Generator, Relation};
 use super::sql::{Sql, filters, sequence};
-use super::tables;
 
 const COLUMNS: [&str; 4] = ["id", "n", "r", "r"];
 const COMPARISONS: [&str; 5] = ["<", ">", "=", "<>", ">="];
@@ -37,7 +36,7 @@ impl Generator {
         let relation = self.pick(relations).clone();
         let alias = relation.alias().to_owned();
         let column = self.word(&COLUMNS);
-        match self.number(0, 13) {
+        match self.number(0, 15) {
             0..3 => {
                 let comparison = self.word(&COMPARISONS);
                 let constant = self.constant(if column == "n" { 7 } else { 30 });
@@ -63,7 +62,26 @@ impl Generator {
                 let (one, other) = (self.predicate(relations), self.predicate(relations));
                 format!("({one} OR {other})")
             }
-            _ => format!("NOT ({})", self.predicate(relations)),
+            13 => format!("NOT ({})", self.predicate(relations)),
+            _ => self.lenient(relations),
+        }
+    }
+
+    /// A condition that rows which outer joins make up can pass.
+    pub fn lenient(&mut self, relations: &[Relation]) -> String {
+        let alias = self.pick(relations).alias().to_owned();
+        match self.number(0, 4) {
+            0 => format!("coalesce({alias}.id, 40) > {}", self.number(8, 20)),
+            1 => format!("({alias}.id IS NULL OR {})", self.predicate(relations)),
+            2 => {
+                let other = self.pick(relations).alias().to_owned();
+                format!("{alias}.n IS DISTINCT FROM {other}.n")
+            }
+            3 => format!("{alias}.n IS NULL"),
+            _ => format!(
+                "coalesce({alias}.note, '-') NOT LIKE '%{}'",
+                self.number(1, 5)
+            ),
         }
     }
 
@@ -192,7 +210,7 @@ impl Generator {
 
     /// A table whose rows matter without being shown.
     pub fn unseen_table(&mut self) -> &'static str {
-        let table = self.word(&tables::CHOICE);
+        let table = self.any_table();
         self.unseen.insert(table);
         table
     }

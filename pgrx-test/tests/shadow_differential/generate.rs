@@ -11,6 +11,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::actors::{self, Step};
 use super::sql::{Access, Key, Sql};
+use super::tables::{CHOICE, EXEMPT, STANDINS, Standin, UNPROTECTED};
 
 /// A statement, who runs it, and what is known of it.
 #[derive(Debug, Clone)]
@@ -68,6 +69,17 @@ pub struct Generator {
     pub is_prepared: bool,
     /// Nobody runs it whom policies do not bind.
     pub all_bound: bool,
+    sparing: Sparing,
+    /// Joins are outer joins.
+    pub outer_only: bool,
+}
+
+/// How much of a statement is protected. Where one relation is, nothing hides that it was overlooked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sparing {
+    No,
+    OneToCome,
+    OneThere,
 }
 
 /// The statement of that number.
@@ -81,11 +93,17 @@ pub fn statement(seed: u64, number: u64, version: u32) -> Statement {
         with: Vec::new(),
         is_prepared: false,
         all_bound: true,
+        sparing: Sparing::No,
+        outer_only: false,
     };
     generator.is_prepared = generator.chance(15);
     let steps = actors::steps(&mut generator);
     generator.all_bound = steps.iter().all(|step| step.actor.is_bound());
     let settings = actors::settings(&mut generator);
+    if generator.chance(45) {
+        generator.sparing = Sparing::OneToCome;
+        generator.has("one protected relation at most");
+    }
     let (sql, is_ordered, writes) = if generator.chance(30) {
         (generator.write(), false, true)
     } else {
@@ -148,6 +166,36 @@ impl Generator {
 
     pub fn is_since(&self, version: u32) -> bool {
         self.version >= version
+    }
+
+    fn is_protected(&mut self) -> bool {
+        match self.sparing {
+            Sparing::No => self.chance(86),
+            Sparing::OneThere => false,
+            Sparing::OneToCome => {
+                let now = self.chance(55);
+                if now {
+                    self.sparing = Sparing::OneThere;
+                }
+                now
+            }
+        }
+    }
+
+    pub fn any_table(&mut self) -> &'static str {
+        if self.is_protected() {
+            self.word(&CHOICE)
+        } else {
+            UNPROTECTED
+        }
+    }
+
+    pub fn any_standin(&mut self) -> Standin {
+        if self.is_protected() {
+            *self.pick(&STANDINS)
+        } else {
+            EXEMPT
+        }
     }
 
     fn take_with(&mut self) -> (Sql, bool) {

@@ -5,11 +5,13 @@
 //! the enforced one, so each such row is lost and must be among the records, whatever their precision; and
 //! a record that says `exact` must be one of them. Which rows are denied is asked of the enforced tables.
 //! Nothing of that is known of tables that are also read where their rows are not shown, in a sub-select
-//! that gives a value for example: there only the first half is asked.
+//! that gives a value for example: there only the first half is asked. Rows that enforcement adds are the
+//! matter of `added`.
 
 use std::collections::BTreeSet;
 
 use super::actors::Context;
+use super::added;
 use super::generate::Statement;
 use super::sql::Key;
 use super::tables::OWNERS_VIEW;
@@ -24,6 +26,8 @@ pub enum Fault {
     Missed,
     /// A row that is lost was not recorded.
     MissedRow(BTreeSet<Tag>),
+    /// A row is added for want of these, and none was recorded.
+    MissedPartner(BTreeSet<Tag>),
     /// A row was recorded as exactly lost, and is not.
     NotLost(BTreeSet<Tag>),
     /// Something was recorded, or changed by enforcement, for roles that are exempt.
@@ -57,7 +61,7 @@ pub struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    pub fn verdict(&self, world: &World) -> Verdict {
+    pub fn verdict(&self, world: &mut World) -> Verdict {
         let fails = self.plain.error.is_some();
         let is_changed = self.plain != self.enforced;
         let mut faults = Vec::new();
@@ -76,6 +80,9 @@ impl Trial<'_> {
         let lost = self.lost(world);
         if let Some(lost) = &lost {
             self.compare(lost, is_changed, &mut faults);
+            if is_changed {
+                self.look_for_partners(world, &mut faults);
+            }
         }
         Verdict {
             faults,
@@ -89,15 +96,24 @@ impl Trial<'_> {
         }
     }
 
-    fn compare(&self, lost: &BTreeSet<Tag>, is_changed: bool, faults: &mut Vec<Fault>) {
-        let hidden = |record: &&Record| record.kind == "hidden_row";
-        let recorded: BTreeSet<Tag> = self
-            .records
+    fn recorded(&self) -> BTreeSet<Tag> {
+        self.records
             .iter()
-            .filter(hidden)
+            .filter(|record| record.kind == "hidden_row")
             .map(|record| record.tag.clone())
-            .collect();
-        let missed: BTreeSet<Tag> = lost.difference(&recorded).cloned().collect();
+            .collect()
+    }
+
+    fn look_for_partners(&self, world: &mut World, faults: &mut Vec<Fault>) {
+        let recorded = self.recorded();
+        let missed = added::partners(self, world)
+            .into_iter()
+            .find(|partners| partners.is_disjoint(&recorded));
+        faults.extend(missed.map(Fault::MissedPartner));
+    }
+
+    fn compare(&self, lost: &BTreeSet<Tag>, is_changed: bool, faults: &mut Vec<Fault>) {
+        let missed: BTreeSet<Tag> = lost.difference(&self.recorded()).cloned().collect();
         if !missed.is_empty() {
             faults.push(Fault::MissedRow(missed));
         }
@@ -107,8 +123,7 @@ impl Trial<'_> {
         let not_lost: BTreeSet<Tag> = self
             .records
             .iter()
-            .filter(hidden)
-            .filter(|record| record.precision == "exact")
+            .filter(|record| record.kind == "hidden_row" && record.precision == "exact")
             .map(|record| record.tag.clone())
             .filter(|tag| !lost.contains(tag) && !self.statement.unseen.contains(tag.0.as_str()))
             .collect();

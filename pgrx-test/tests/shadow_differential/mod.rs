@@ -2,6 +2,7 @@
 //! and enforced.
 
 pub mod actors;
+mod added;
 mod conditions;
 pub mod generate;
 pub mod judge;

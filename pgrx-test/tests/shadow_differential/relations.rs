@@ -2,7 +2,7 @@
 
 use super::generate::{Generator, Relation};
 use super::sql::{Sql, filters, optional, sequence};
-use super::tables::{CHOICE, OWNERS_VIEW, STANDINS, named};
+use super::tables::{OWNERS_VIEW, named};
 
 const COLUMNS: &str = "id, n, r, note";
 
@@ -27,24 +27,25 @@ impl Generator {
 
     fn join(&mut self, before: &[Relation], depth: u32) -> (Sql, Relation) {
         let other = self.pick(before).alias().to_owned();
+        let others = u32::from(!self.outer_only);
         let (shape, word) = self.weighed(&[
-            (42, ("inner join", " JOIN ")),
+            (42 * others, ("inner join", " JOIN ")),
             (26, ("left join", " LEFT JOIN ")),
             (8, ("right join", " RIGHT JOIN ")),
             (6, ("full join", " FULL JOIN ")),
-            (5, ("cross join", " CROSS JOIN ")),
-            (7, ("lateral", " CROSS JOIN LATERAL ")),
-            (6, ("left join lateral", " LEFT JOIN LATERAL ")),
+            (5 * others, ("cross join", " CROSS JOIN ")),
+            (7 * others, ("lateral", " CROSS JOIN LATERAL ")),
+            (6 * others, ("left join lateral", " LEFT JOIN LATERAL ")),
         ]);
         self.has(shape);
         match shape {
             "cross join" => {
-                let (table, alias) = (self.word(&CHOICE), self.alias());
+                let (table, alias) = (self.any_table(), self.alias());
                 let text = format!("{word}(SELECT {COLUMNS} FROM {table} WHERE id < 4) {alias}");
                 (Sql::from(text), Relation::new(&alias, Some(table)))
             }
             "lateral" | "left join lateral" => {
-                let (table, inner, alias) = (self.word(&CHOICE), self.alias(), self.alias());
+                let (table, inner, alias) = (self.any_table(), self.alias(), self.alias());
                 let link = self.link(&inner, &other);
                 let mut conditions = vec![Sql::from(link)];
                 if self.chance(40) {
@@ -97,7 +98,7 @@ impl Generator {
         }
         match self.number(0, 99) {
             0..14 => {
-                let (name, table, other, shape) = *self.pick(&STANDINS);
+                let (name, table, other, shape) = self.any_standin();
                 self.has(shape);
                 self.unseen.extend(other);
                 let alias = self.alias();
@@ -114,7 +115,7 @@ impl Generator {
 
     /// A table itself.
     pub fn table(&mut self) -> (Sql, Relation) {
-        let table = self.word(&CHOICE);
+        let table = self.any_table();
         let alias = self.alias();
         let relation = Relation {
             has_tenant: named(table).extra == Some("tenant_id"),
@@ -125,7 +126,7 @@ impl Generator {
     }
 
     fn sub_select(&mut self, depth: u32) -> (Sql, Relation) {
-        let (table, inner, alias) = (self.word(&CHOICE), self.alias(), self.alias());
+        let (table, inner, alias) = (self.any_table(), self.alias(), self.alias());
         self.has("sub-select in FROM");
         let conditions = self.conditions(&[Relation::new(&inner, None)], 2, depth + 1);
         let end = if self.chance(20) {
@@ -146,7 +147,7 @@ impl Generator {
     }
 
     fn aggregated(&mut self) -> (Sql, Relation) {
-        let (table, alias) = (self.word(&CHOICE), self.alias());
+        let (table, alias) = (self.any_table(), self.alias());
         self.has("joined aggregate");
         self.unseen.insert(table);
         let having = if self.chance(40) {
@@ -176,7 +177,7 @@ impl Generator {
 
     /// A WITH query for those that follow to read.
     pub fn add_with(&mut self, may_write: bool) {
-        let (table, inner) = (self.word(&CHOICE), self.alias());
+        let (table, inner) = (self.any_table(), self.alias());
         let name = "w1".to_owned();
         let inside = [Relation::new(&inner, None)];
         let shape = self.weighed(&[

@@ -27,8 +27,9 @@ impl Generator {
             self.add_with(true);
         }
         match self.number(0, 99) {
-            0..50 => self.keyed(),
-            50..66 => self.columns(),
+            0..12 => self.outer(),
+            12..54 => self.keyed(),
+            54..66 => self.columns(),
             66..86 => self.grouped(),
             _ => self.set_operation(),
         }
@@ -57,6 +58,26 @@ impl Generator {
             all.push(optional(Sql::from(locks)));
         }
         (Sql::Sequence(all), is_ordered)
+    }
+
+    /// Outer joins and a filter that lets through what they make up.
+    fn outer(&mut self) -> (Sql, bool) {
+        self.has("outer join with a filter above");
+        self.outer_only = true;
+        let count = self.weighed(&[(60, 2), (40, 3)]);
+        let (from, relations) = self.from(count, 2);
+        self.outer_only = false;
+        let mut conditions = vec![Sql::from(self.lenient(&relations))];
+        if self.chance(30) {
+            conditions.push(Sql::from(self.predicate(&relations)));
+        }
+        let results: Vec<Sql> = relations
+            .iter()
+            .map(|relation| Sql::Key(relation.key.clone()))
+            .collect();
+        let parts = [Sql::from("SELECT "), listed(results), Sql::from(" FROM ")];
+        let all = parts.into_iter().chain([from, filters(conditions)]);
+        (sequence(all), false)
     }
 
     fn extras(&mut self, relations: &[Relation], may_count: bool) -> Vec<Sql> {

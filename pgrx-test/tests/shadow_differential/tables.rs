@@ -74,21 +74,32 @@ pub fn named(name: &str) -> &'static Table {
         .unwrap_or_else(|| panic!("no table {name}"))
 }
 
-/// How often each is chosen.
-pub const CHOICE: [&str; 20] = [
-    "t", "t", "t", "s", "s", "a", "m", "pt", "pt", "tn", "w", "w", "o", "p", "g", "c", "c", "u",
-    "u", "u",
+/// How often each of the protected ones is chosen.
+pub const CHOICE: [&str; 17] = [
+    "t", "t", "t", "s", "s", "a", "m", "pt", "pt", "tn", "w", "w", "o", "p", "g", "c", "c",
 ];
+
+/// The one that is not.
+pub const UNPROTECTED: &str = "u";
 
 /// Its owner is bound by policies, whoever runs the statement.
 pub const OWNERS_VIEW: &str = "owner's view";
 
-/// What can stand for a table: text, the table whose rows it shows, and another that is read.
-pub const STANDINS: [(&str, Option<&str>, Option<&str>, &str); 6] = [
+/// What can stand for a table: text, the table whose rows it shows, another that is read, and the shape.
+pub type Standin = (
+    &'static str,
+    Option<&'static str>,
+    Option<&'static str>,
+    &'static str,
+);
+
+pub const STANDINS: [Standin; 5] = [
     ("v_invoker", Some("t"), None, "invoker's view"),
     ("v_barrier", Some("t"), None, "security barrier view"),
     ("v_owner", Some("s"), None, OWNERS_VIEW),
     ("v_join", Some("t"), Some("s"), "view over a join"),
-    ("v_exempt", None, None, "superuser's view"),
     ("rows_of(20)", Some("pt"), None, "inlined function"),
 ];
+
+/// What stands for a table and binds nobody.
+pub const EXEMPT: Standin = ("v_exempt", None, None, "superuser's view");

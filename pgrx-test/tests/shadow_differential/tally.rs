@@ -7,7 +7,7 @@ use super::generate::Statement;
 use super::judge::Verdict;
 
 /// Every shape that the generator has to make.
-pub const SHAPES: [&str; 66] = [
+pub const SHAPES: [&str; 68] = [
     "ARRAY",
     "ARRAY in a condition",
     "DELETE",
@@ -59,6 +59,8 @@ pub const SHAPES: [&str; 66] = [
     "left join lateral",
     "no context, denied",
     "no context, error",
+    "one protected relation at most",
+    "outer join with a filter above",
     "owner's view",
     "parallel plan",
     "parameter",

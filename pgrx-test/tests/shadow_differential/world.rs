@@ -192,6 +192,13 @@ impl World {
             .flatten()
     }
 
+    /// What a query without protection returns.
+    pub fn look(&mut self, query: &str) -> Vec<Vec<Option<String>>> {
+        self.client.rows(&format!(
+            "BEGIN; SET LOCAL search_path = plain, public; {query}; ROLLBACK"
+        ))
+    }
+
     /// Runs a statement in a transaction that is rolled back.
     pub fn run(&mut self, schema: &str, label: &str, statement: &Statement, text: &str) -> Outcome {
         let mut script = format!(

@@ -2,7 +2,7 @@
 
 use super::generate::{Generator, Relation};
 use super::sql::{Access, Key, Sql, filters, optional, sequence};
-use super::tables::{CHOICE, Table, named};
+use super::tables::{Table, named};
 
 impl Generator {
     pub fn write(&mut self) -> Sql {
@@ -18,7 +18,7 @@ impl Generator {
     }
 
     fn target(&mut self, access: Access) -> (&'static Table, Relation) {
-        let (table, alias) = (named(self.word(&CHOICE)), self.alias());
+        let (table, alias) = (named(self.any_table()), self.alias());
         let relation = Relation {
             key: Key {
                 alias: alias.clone(),
