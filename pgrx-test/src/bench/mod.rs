@@ -20,6 +20,7 @@ mod rounds;
 mod scale;
 mod schema;
 mod session;
+mod shadow;
 mod statements;
 mod stats;
 mod templates;
@@ -82,6 +83,8 @@ enum Group {
     Document,
     /// Protecting a schema of a thousand tables
     Schema,
+    /// Shadow mode, and recording
+    Shadow,
     /// Instructions of a backend under valgrind; only when asked for
     Instructions,
 }
@@ -165,7 +168,7 @@ fn cluster(run: &Path, bin_dir: &Path, label: &str, preload: &str) -> Result<Clu
 
 fn measure(bench: &Bench, only: &[Group]) -> Result<Vec<Figure>> {
     type Measure = fn(&Bench) -> Result<Vec<Figure>>;
-    let groups: [(Group, &str, Measure); 11] = [
+    let groups: [(Group, &str, Measure); 12] = [
         (Group::Filters, "filters", filters::measure),
         (
             Group::Function,
@@ -181,6 +184,7 @@ fn measure(bench: &Bench, only: &[Group]) -> Result<Vec<Figure>> {
         (Group::Tenants, "numbers of tenants", tenants::measure),
         (Group::Document, "context document", document::measure),
         (Group::Schema, "whole schemas", whole_schema::measure),
+        (Group::Shadow, "shadow mode", shadow::measure),
     ];
     step("bench", "filling the tables");
     schema::fill(bench)?;

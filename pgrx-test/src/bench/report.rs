@@ -48,6 +48,8 @@ pub(crate) enum Unit {
     Nanoseconds,
     #[serde(rename = "tps")]
     TransactionsPerSecond,
+    #[serde(rename = "rows/s")]
+    RowsPerSecond,
     #[serde(rename = "kB")]
     Kilobytes,
     #[serde(rename = "instr")]
@@ -206,6 +208,7 @@ impl fmt::Display for Unit {
             Unit::Microseconds => "us",
             Unit::Nanoseconds => "ns",
             Unit::TransactionsPerSecond => "tps",
+            Unit::RowsPerSecond => "rows/s",
             Unit::Kilobytes => "kB",
             Unit::Instructions => "instr",
         })
