@@ -38,6 +38,8 @@ pub enum Kind {
     CheckViolation,
     /// 21000: more than one row where one is meant.
     CardinalityViolation,
+    /// P0002: no row where one is meant.
+    NoDataFound,
     /// 55000: right, but not now.
     ObjectNotInPrerequisiteState,
     /// 25001: what commits by itself, inside a transaction block.
@@ -69,6 +71,7 @@ impl Kind {
             Self::ForeignKeyViolation => C::ERRCODE_FOREIGN_KEY_VIOLATION,
             Self::CheckViolation => C::ERRCODE_CHECK_VIOLATION,
             Self::CardinalityViolation => C::ERRCODE_CARDINALITY_VIOLATION,
+            Self::NoDataFound => C::ERRCODE_NO_DATA_FOUND,
             Self::ObjectNotInPrerequisiteState => C::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::ActiveSqlTransaction => C::ERRCODE_ACTIVE_SQL_TRANSACTION,
             Self::FeatureNotSupported => C::ERRCODE_FEATURE_NOT_SUPPORTED,
@@ -133,6 +136,11 @@ impl Error {
     /// The message without DETAIL and HINT, for reports that list failures.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// The DETAIL, where there is one.
+    pub fn detail_text(&self) -> Option<&str> {
+        self.detail.as_deref()
     }
 
     /// The HINT, where there is one.

@@ -59,6 +59,12 @@ extension_sql_file!(
     requires = ["context", "binding"]
 );
 
+extension_sql_file!(
+    "../sql/75_explain_access.sql",
+    name = "explain_access",
+    requires = ["policy"]
+);
+
 extension_sql_file!("../sql/50_keys.sql", name = "keys", requires = ["policy"]);
 extension_sql_file!(
     "../sql/70_shadow.sql",

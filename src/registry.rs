@@ -21,6 +21,15 @@ impl ActingRole {
     /// Acts as `role`: no `SET ROLE`, no deferred work, no row security forced on the owner, exactly
     /// as Postgres's foreign-key checks do.
     pub fn new(role: pg_sys::Oid) -> Self {
+        Self::under(role, pg_sys::SECURITY_NOFORCE_RLS)
+    }
+
+    /// The same, with row security forced on owners wherever it is.
+    pub fn bound(role: pg_sys::Oid) -> Self {
+        Self::under(role, 0)
+    }
+
+    fn under(role: pg_sys::Oid, more: u32) -> Self {
         let mut saved = Self {
             role: pg_sys::InvalidOid,
             context: 0,
@@ -34,7 +43,7 @@ impl ActingRole {
                 saved.context
                     | (pg_sys::SECURITY_LOCAL_USERID_CHANGE
                         | pg_sys::SECURITY_RESTRICTED_OPERATION
-                        | pg_sys::SECURITY_NOFORCE_RLS) as i32,
+                        | more) as i32,
             );
         }
         saved
@@ -71,7 +80,25 @@ impl PinnedSearchPath {
         ])
     }
 
-    fn with(more: &[(&'static CStr, &'static CStr)]) -> Self {
+    /// Leaves the caller's path, with `pg_catalog` in front of it: for expressions whose functions may
+    /// depend on that path, and whose own names are Postgres's or qualified.
+    pub fn before_callers() -> Self {
+        // SAFETY: the setting is defined in every backend, and its value is copied.
+        let callers = unsafe {
+            catalog::string_from(pg_sys::GetConfigOption(
+                c"search_path".as_ptr(),
+                true,
+                false,
+            ))
+        };
+        let path = match callers.as_deref() {
+            None | Some("") => "pg_catalog".to_owned(),
+            Some(path) => format!("pg_catalog, {path}"),
+        };
+        Self::with(&[(c"search_path", &catalog::c_string(&path))])
+    }
+
+    fn with(more: &[(&CStr, &CStr)]) -> Self {
         let path = [
             (c"search_path", c"pg_catalog, pg_temp"),
             (c"standard_conforming_strings", c"on"),

@@ -95,6 +95,17 @@ fn clear_tenant_context() {
 }
 
 fn set_context(user_id: &str, tenant_id: &str) -> Result<()> {
+    place(user_id, tenant_id)?;
+    let resolved = resolve::current()?;
+    match resolved.tenant() {
+        Some(_) => Ok(()),
+        None => Err(resolve::missing_context(&resolved)),
+    }
+}
+
+/// Puts that user and tenant, and nothing else, into the settings for the rest of the transaction; empty
+/// means unset.
+pub fn place(user_id: &str, tenant_id: &str) -> Result<()> {
     let binding = binding::required()?;
     if !tenant_id.is_empty() && binding.tenant_setting.is_none() {
         return Err(Error::new(
@@ -114,11 +125,7 @@ fn set_context(user_id: &str, tenant_id: &str) -> Result<()> {
         };
         setting::set_local(&name, value);
     }
-    let resolved = resolve::current()?;
-    match resolved.tenant() {
-        Some(_) => Ok(()),
-        None => Err(resolve::missing_context(&resolved)),
-    }
+    Ok(())
 }
 
 /// A question about the user in the current tenant: false without one.

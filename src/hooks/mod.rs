@@ -228,7 +228,9 @@ fn mark(needs: Needs) -> Option<Mark> {
     (needs.same != Same::Nothing).then(|| resolve::mark(needs.same == Same::Identity).or_raise())
 }
 
-fn require(needs: Needs) -> Result<()> {
+/// Fails where the context is not what a statement needs, as its start does under
+/// `pg_tenancy.missing_context = error`.
+pub fn require(needs: Needs) -> Result<()> {
     let resolved = resolve::current()?;
     if needs.user {
         resolve::require_user(&resolved)?;

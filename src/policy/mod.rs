@@ -15,6 +15,7 @@
 //! | whether it still is so | `drift_scan` (all), `drift`, `drift_gate` (one table), `drift_look`, `drift_catalog`, `seen`, `difference` (the words); `repair`, `repair_steps` |
 //! | the statements and names, pure | `model`, `options`, `names`, `render`, `plan` |
 //! | the catalog, the registry, running | `inspect`, `store`, `spi`, `apply`, `subtransaction` |
+//! | why a row is there or not, for whom | `explain` |
 //! | tables made later | `auto_register` (which schemas), `auto_switch`, `auto_event` (when), `auto_apply` (what) |
 //! | the rest | `app_role`, `drop_guard` |
 
@@ -37,6 +38,7 @@ mod drift_look;
 mod drift_scan;
 mod drop_guard;
 mod entry;
+mod explain;
 mod gate;
 mod ground;
 mod immutable;

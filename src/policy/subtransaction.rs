@@ -90,7 +90,7 @@ fn is_of_the_query(failure: &Failure) -> bool {
 }
 
 /// The five characters of a code, six bits each.
-fn sqlstate(code: PgSqlErrorCode) -> String {
+pub fn sqlstate(code: PgSqlErrorCode) -> String {
     let code = code as u32;
     (0..5)
         .filter_map(|place| char::from_u32(((code >> (6 * place)) & 0x3f) + u32::from(b'0')))
@@ -118,6 +118,24 @@ pub fn attempt<T>(work: impl FnOnce() -> Result<T>) -> core::result::Result<T, F
 /// The same for a query that reads catalogs.
 pub fn attempt_reading<T>(work: impl FnOnce() -> Result<T>) -> core::result::Result<T, Failure> {
     attempt_catching(work, is_of_the_query)
+}
+
+/// Runs `work` in a subtransaction that is rolled back whatever comes of it: settings and rows are as
+/// they were. An error goes on.
+pub fn undone<T>(work: impl FnOnce() -> Result<T>) -> T {
+    let caller = Caller::before_subtransaction();
+    let value = PgTryBuilder::new(AssertUnwindSafe(|| work().or_raise()))
+        .catch_others(|caught| {
+            // SAFETY: ends the subtransaction that was begun above, once.
+            unsafe { pg_sys::RollbackAndReleaseCurrentSubTransaction() };
+            caller.put_back();
+            caught.rethrow()
+        })
+        .execute();
+    // SAFETY: as above.
+    unsafe { pg_sys::RollbackAndReleaseCurrentSubTransaction() };
+    caller.put_back();
+    value
 }
 
 /// Catches only what `may_catch` says.

@@ -12,7 +12,7 @@
 //! | how much a record says | `precision` |
 //! | what that way shares | `state`, `recognise`, `build`, `nodes`, `functions` |
 //! | while a statement runs | `statement`, `recorder`, `what`, `copy` |
-//! | what is recorded, and where it is kept | `record`, `normalise`, `store` |
+//! | what is recorded, and where it is kept | `record`, `normalise`, `store`; what is not: `unrecorded` |
 //! | what enforcement did refuse | `refused` |
 //! | databases that are dropped | `dropped` |
 //! | whether a table can be enforced | `readiness`, `unseen` |
@@ -46,6 +46,7 @@ mod statement;
 mod store;
 mod sublinks;
 mod tables;
+mod unrecorded;
 mod unseen;
 mod visible;
 mod what;
@@ -59,6 +60,7 @@ pub use planning::plan;
 pub use refused::{missing_context, statement_starts, watch, watch_planning};
 pub use statement::{Running, starts};
 pub use store::init;
+pub use unrecorded::Unrecorded;
 
 use crate::error::{Error, Kind, Result};
 use crate::gucs;

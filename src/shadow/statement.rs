@@ -12,7 +12,7 @@ use pgrx::{PgList, pg_sys};
 use super::record::{Command, Kind, Precision, Record};
 use super::store::seen::{self, Count};
 use super::tables::{self, Known};
-use super::{bound, store};
+use super::{bound, store, unrecorded};
 use crate::context::{model::Resolved, resolve};
 use crate::gucs::{self, MissingContext};
 use crate::pg_compat::{self, planner as compat};
@@ -225,7 +225,8 @@ pub unsafe fn starts(query: *mut pg_sys::QueryDesc) -> bool {
             };
             let is_bound = bound::binds(table, named.acting_role);
             // Our own statements, and Postgres's checks of foreign keys, are nobody's traffic.
-            if !counted.contains(&table.relation) && !pg_sys::InNoForceRLSOperation() {
+            let is_traffic = !pg_sys::InNoForceRLSOperation() && !unrecorded::now();
+            if is_traffic && !counted.contains(&table.relation) {
                 counted.push(table.relation);
                 let what = if is_bound {
                     Count::Statement

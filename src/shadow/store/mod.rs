@@ -22,8 +22,8 @@ use pgrx::pg_sys;
 pub use line::Line;
 pub use memory::attach;
 
-use super::normalise;
 use super::record::Record;
+use super::{normalise, unrecorded};
 
 /// Asks for memory and a worker while the server starts.
 pub fn init() {
@@ -34,6 +34,9 @@ pub fn init() {
 
 /// Counts a record.
 pub fn add(record: &Record<'_>) {
+    if unrecorded::now() {
+        return;
+    }
     // SAFETY: a plain read of the clock.
     let now = unsafe { pg_sys::GetCurrentTimestamp() };
     let query = normalise::of_record(record);
