@@ -70,7 +70,7 @@ const ASKERS: [Asker<'_>; 10] = [
 
 fn world() -> World {
     let world = World::new();
-    world.stage.owner().ok(&format!(
+    world.stage.owner().ok(
         "CREATE TABLE app.firms (id uuid PRIMARY KEY, body text); CREATE TABLE app.groups (id uuid PRIMARY KEY, body text);
          CREATE TABLE app.people (id text PRIMARY KEY, body text);
          CREATE TABLE app.seats (user_id text, tenant_id uuid NOT NULL, body text, PRIMARY KEY (tenant_id, user_id));
@@ -78,7 +78,7 @@ fn world() -> World {
          INSERT INTO app.firms TABLE app.tenants; INSERT INTO app.groups TABLE app.tenants;
          INSERT INTO app.people SELECT id, body FROM app.profiles;
          INSERT INTO app.seats TABLE app.members; INSERT INTO app.plans VALUES (1, 'p')"
-    ));
+    );
     world
 }
 
