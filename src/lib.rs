@@ -14,6 +14,7 @@ mod hooks;
 mod pg_compat;
 mod policy;
 mod registry;
+mod report;
 mod shadow;
 mod status;
 mod validate;
@@ -63,6 +64,12 @@ extension_sql_file!(
     "../sql/75_explain_access.sql",
     name = "explain_access",
     requires = ["policy"]
+);
+
+extension_sql_file!(
+    "../sql/76_report_html.sql",
+    name = "report_html",
+    requires = ["shadow"]
 );
 
 extension_sql_file!("../sql/50_keys.sql", name = "keys", requires = ["policy"]);

@@ -6,6 +6,7 @@
 //! no server listens on a default port, and what cannot be done fails instead of being skipped.
 
 pub mod bench;
+pub mod browser;
 pub mod catalog_dump;
 pub mod cluster;
 pub mod demo;

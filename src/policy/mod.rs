@@ -76,6 +76,7 @@ mod unique_keys;
 mod unprotect;
 
 pub use auto_switch::mend as mend_auto_protect;
+pub use entry::given;
 pub use model::{Command, Options, Template};
 pub use needs::{CommandNeeds, Needs, Same};
 pub use render::policies;

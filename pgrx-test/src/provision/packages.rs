@@ -24,6 +24,8 @@ pub enum Need {
     Pooler,
     /// Running an application's code in Python and JavaScript.
     Drivers,
+    /// Looking at a page.
+    Browser,
 }
 
 impl Need {
@@ -56,6 +58,7 @@ impl Need {
                 "libicu-dev",
             ],
             Need::Pooler => &["pgbouncer"],
+            Need::Browser => &["chromium-headless-shell", "fonts-dejavu-core"],
             Need::Drivers if has_node() => &["python3", "python3-venv"],
             Need::Drivers => &["python3", "python3-venv", "nodejs", "npm"],
         }
