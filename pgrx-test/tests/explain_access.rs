@@ -160,10 +160,8 @@ fn the_verdict_is_what_the_application_meets() {
     // Told before anything is enforced.
     let before = all_verdicts(&world, &mut owner, 0);
     assert_eq!(
-        superuser
-            .text("SELECT count(*) FROM tenancy.shadow_recorded()")
-            .as_deref(),
-        Some("0"),
+        superuser.int("SELECT count(*) FROM tenancy.shadow_denials"),
+        0,
         "asking is no traffic"
     );
     owner.ok("SELECT tenancy.set_mode('enforce', atomic => true, force => true)");
@@ -173,7 +171,14 @@ fn the_verdict_is_what_the_application_meets() {
         assert!(count > 50, "{count} {word}");
     }
     same(&before, &met);
+    let refused = "SELECT sum(rows) FROM tenancy.denials";
+    let before = superuser.int(refused);
     same(&all_verdicts(&world, &mut owner, 1), &met);
+    assert_eq!(
+        superuser.int(refused),
+        before,
+        "nor is it counted as refused"
+    );
 
     // Where a missing context is no error.
     let mut denied = world.stage.nobody();
