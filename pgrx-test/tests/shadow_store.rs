@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use pgrx_test::cluster::{Cluster, Shutdown};
 use pgrx_test::fixture::{ClientExt, Database, Server};
+use pgrx_test::standby;
 use policy_support::{A, B, Stage};
 
 const ITEMS: &str = "SELECT id FROM app.items";
@@ -286,7 +287,7 @@ fn a_full_store_is_told_and_keeps_the_table_from_being_ready() {
 
 #[test]
 fn databases_do_not_see_each_other_and_take_theirs_with_them() {
-    let cluster = cluster("databases", &[]);
+    let mut cluster = cluster("databases", &[]);
     let server = cluster.server();
     let one = shadowed(server);
     one.tenant(B).ok(ITEMS);
@@ -306,19 +307,41 @@ fn databases_do_not_see_each_other_and_take_theirs_with_them() {
         )),
         0
     );
-    drop(cluster_stopped(cluster));
-}
-
-/// After a stop the file tells what was kept.
-fn cluster_stopped(mut cluster: Cluster) -> Cluster {
-    let server = cluster.server();
+    // The file tells what was kept: of the other database only.
     cluster.stop(Shutdown::Fast).unwrap();
     let text = fs::read_to_string(file(server)).unwrap();
-    assert_eq!(
-        text.matches("\"hidden_row\"").count() + text.matches("\"HiddenRow\"").count(),
-        1
-    );
-    cluster
+    assert_eq!(text.matches("\"HiddenRow\"").count(), 1);
+}
+
+#[test]
+fn a_standby_records_what_is_read_there() {
+    let cluster = cluster("primary", &[("pg_tenancy.shadow_flush_interval", "1s")]);
+    let primary = cluster.server();
+    let stage = shadowed(primary);
+    stage.tenant(B).ok(ITEMS);
+    until("the worker writes", || file(primary).exists());
+    let mut standby = standby::create(primary, "shadow").unwrap();
+    standby::catch_up(primary, standby.server()).unwrap();
+    let server = standby.server();
+    let count = "SELECT coalesce(sum(rows), 0) FROM tenancy.shadow_denials";
+    let on_standby = || {
+        server
+            .connect(&stage.database.name, &server.superuser)
+            .int(count)
+    };
+    // What the primary counted came along with the base backup, and is not the standby's.
+    assert_eq!((rows(&stage), on_standby()), (2, 0));
+    let mut client = server
+        .config(&stage.database.name, &stage.app)
+        .options(&format!("-c app.current_tenant_id={B}"))
+        .connect(postgres::NoTls)
+        .unwrap();
+    assert_eq!(client.rows(ITEMS).len(), 3);
+    client.ok(ITEMS);
+    assert_eq!((rows(&stage), on_standby()), (2, 4));
+    drop(client);
+    standby.restart(Shutdown::Fast).unwrap();
+    assert_eq!(on_standby(), 4);
 }
 
 #[test]

@@ -17,6 +17,8 @@ use super::{lines_where, memory, put};
 
 /// Below the data directory, where the server is at home.
 const PATH: &str = "pg_stat/pg_tenancy_shadow";
+/// Is there when a server starts from a base backup for the first time.
+const BACKUP_LABEL: &str = "backup_label";
 const WHAT: &str = "pg_tenancy shadow 1";
 /// Larger than any file of ours.
 const LONGEST: u64 = 2 << 30;
@@ -34,7 +36,7 @@ enum Refused {
     Unreadable(io::Error),
     /// Not whole, or not a file of this extension.
     Damaged(&'static str),
-    /// Of a database cluster that is not this one.
+    /// Of another server: of a database cluster that is not this one, or of the primary.
     Foreign,
 }
 
@@ -81,12 +83,15 @@ fn decode(text: &[u8], server: u64) -> Result<Contents, Refused> {
 }
 
 fn read(server: u64) -> Result<Contents, Refused> {
+    // In a base backup the file is the other server's, whose identifier is the same.
+    let is_from_backup = Path::new(BACKUP_LABEL).exists();
     match fs::metadata(PATH) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Refused::Missing),
         Err(error) => return Err(Refused::Unreadable(error)),
         Ok(found) if !found.is_file() || found.len() > LONGEST => {
             return Err(Refused::Damaged("it is not a file of this version"));
         }
+        Ok(_) if is_from_backup => return Err(Refused::Foreign),
         Ok(_) => {}
     }
     decode(&fs::read(PATH).map_err(Refused::Unreadable)?, server)
