@@ -48,6 +48,10 @@ fn file(server: &Server) -> PathBuf {
     server.data_dir.join("pg_stat/pg_tenancy_shadow")
 }
 
+fn has_records(server: &Server) -> bool {
+    fs::read_to_string(file(server)).is_ok_and(|text| text.contains("HiddenRow"))
+}
+
 /// Waits until a condition holds that a background worker brings about.
 fn until(what: &str, holds: impl Fn() -> bool) {
     let since = Instant::now();
@@ -136,7 +140,7 @@ fn processes_that_are_killed_take_nothing_with_them() {
     let server = cluster.server();
     let stage = shadowed(server);
     stage.tenant(B).ok(ITEMS);
-    until("the worker writes", || file(server).exists());
+    until("the worker writes", || has_records(server));
     // A backend while it records, then the worker: Postgres restarts everything.
     let mut busy = stage.tenant(B);
     let process = busy.int("SELECT pg_backend_pid()");
@@ -233,7 +237,7 @@ fn a_file_that_cannot_be_written_stops_nobody() {
     let server = cluster.server();
     let stage = shadowed(server);
     stage.tenant(B).ok(ITEMS);
-    until("the worker writes", || file(server).exists());
+    until("the worker writes", || has_records(server));
     // In the place of the new file.
     let blocked = server.data_dir.join("pg_stat/pg_tenancy_shadow.tmp");
     fs::create_dir(&blocked).unwrap();
@@ -319,7 +323,7 @@ fn a_standby_records_what_is_read_there() {
     let primary = cluster.server();
     let stage = shadowed(primary);
     stage.tenant(B).ok(ITEMS);
-    until("the worker writes", || file(primary).exists());
+    until("the worker writes", || has_records(primary));
     let mut standby = standby::create(primary, "shadow").unwrap();
     standby::catch_up(primary, standby.server()).unwrap();
     let server = standby.server();
