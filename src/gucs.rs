@@ -56,6 +56,7 @@ static SHADOW_PLACEMENT: GucSetting<ShadowPlacement> =
     GucSetting::<ShadowPlacement>::new(ShadowPlacement::Join);
 static SHADOW_ENTRIES: GucSetting<i32> = GucSetting::<i32>::new(8192);
 static SHADOW_FLUSH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(60);
+static SHADOW_CONFIRM_MS: GucSetting<i32> = GucSetting::<i32>::new(100);
 static PRELOADED: AtomicBool = AtomicBool::new(false);
 static ADMIN_ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
@@ -158,6 +159,16 @@ pub fn init() {
         GucContext::Sighup,
         GucFlags::UNIT_S,
     );
+    GucRegistry::define_int_guc(
+        c"pg_tenancy.shadow_confirm_ms",
+        c"Longest statement whose inexact records shadow mode confirms or dismisses by running it again.",
+        c"The runs together may take three times as long; 0 has none.",
+        &SHADOW_CONFIRM_MS,
+        0,
+        60_000,
+        GucContext::Suset,
+        GucFlags::UNIT_MS,
+    );
     // SAFETY: the prefix is a NUL-terminated literal.
     unsafe { pg_sys::MarkGUCPrefixReserved(c"pg_tenancy".as_ptr()) };
 }
@@ -200,6 +211,11 @@ pub fn shadow_entries() -> usize {
 /// `pg_tenancy.shadow_flush_interval`.
 pub fn shadow_flush_interval() -> Duration {
     Duration::from_secs(u64::try_from(SHADOW_FLUSH_INTERVAL.get()).unwrap_or(1))
+}
+
+/// `pg_tenancy.shadow_confirm_ms`, in milliseconds.
+pub fn shadow_confirm_ms() -> i32 {
+    SHADOW_CONFIRM_MS.get()
 }
 
 /// The names in `pg_tenancy.admin_role`.

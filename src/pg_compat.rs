@@ -5,6 +5,7 @@
 //! meaning, on every version.
 
 pub mod planner;
+pub mod timeout;
 
 use pgrx::pg_sys;
 
@@ -89,11 +90,44 @@ pub unsafe fn named_relation(
     }
 }
 
+/// The description of a column of a row, counted from 0.
+///
+/// # Safety
+/// `row` is a valid description that has such a column.
+pub unsafe fn column(row: pg_sys::TupleDesc, index: usize) -> *const pg_sys::FormData_pg_attribute {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]
+        {
+            (*row).attrs.as_ptr().add(index)
+        }
+        #[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17")))]
+        {
+            pg_sys::TupleDescAttr(row, index as i32)
+        }
+    }
+}
+
+/// Runs a started query to its end, past the hooks.
+///
+/// # Safety
+/// `query` was started and not run yet.
+pub unsafe fn run_to_end(query: *mut pg_sys::QueryDesc) {
+    let forward = pg_sys::ScanDirection::ForwardScanDirection;
+    // SAFETY: by the caller's promise.
+    unsafe {
+        #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]
+        pg_sys::standard_ExecutorRun(query, forward, 0, true);
+        #[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17")))]
+        pg_sys::standard_ExecutorRun(query, forward, 0);
+    }
+}
+
 /// Defines an `ExecutorRun` hook, whose arguments differ: it calls the second argument with the query,
-/// keeps what that returns while the query runs, and has the third go on to the hook in the last.
+/// whether it is to be run to its end, and what runs it, which goes on to the hook in the third.
 #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]
 macro_rules! executor_run_hook {
-    ($name:ident, $before:path, $around:path, $previous:ident) => {
+    ($name:ident, $around:path, $previous:ident) => {
         #[pg_guard]
         unsafe extern "C-unwind" fn $name(
             query: *mut pg_sys::QueryDesc,
@@ -103,8 +137,9 @@ macro_rules! executor_run_hook {
         ) {
             // SAFETY: Postgres passes a valid query; the previous hook expects the same.
             unsafe {
-                let _running = $before(query);
-                $around(query, || match $previous {
+                let is_whole =
+                    count == 0 && direction == pg_sys::ScanDirection::ForwardScanDirection;
+                $around(query, is_whole, || match $previous {
                     #[allow(
                         ffi_unwind_calls,
                         reason = "the boundary turns a Postgres error into a panic"
@@ -120,10 +155,10 @@ macro_rules! executor_run_hook {
 }
 
 /// Defines an `ExecutorRun` hook, whose arguments differ: it calls the second argument with the query,
-/// keeps what that returns while the query runs, and has the third go on to the hook in the last.
+/// whether it is to be run to its end, and what runs it, which goes on to the hook in the third.
 #[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17")))]
 macro_rules! executor_run_hook {
-    ($name:ident, $before:path, $around:path, $previous:ident) => {
+    ($name:ident, $around:path, $previous:ident) => {
         #[pg_guard]
         unsafe extern "C-unwind" fn $name(
             query: *mut pg_sys::QueryDesc,
@@ -132,8 +167,9 @@ macro_rules! executor_run_hook {
         ) {
             // SAFETY: Postgres passes a valid query; the previous hook expects the same.
             unsafe {
-                let _running = $before(query);
-                $around(query, || match $previous {
+                let is_whole =
+                    count == 0 && direction == pg_sys::ScanDirection::ForwardScanDirection;
+                $around(query, is_whole, || match $previous {
                     #[allow(
                         ffi_unwind_calls,
                         reason = "the boundary turns a Postgres error into a panic"

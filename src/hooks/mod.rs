@@ -244,21 +244,23 @@ pub fn require(needs: Needs) -> Result<()> {
     Ok(())
 }
 
-pg_compat::executor_run_hook!(
-    executor_run,
-    continue_query,
-    shadow::watch,
-    PREVIOUS_EXECUTOR_RUN
-);
+pg_compat::executor_run_hook!(executor_run, run_query, PREVIOUS_EXECUTOR_RUN);
 
 /// # Safety
-/// `query` is a valid query that was started.
-unsafe fn continue_query(query: *mut pg_sys::QueryDesc) -> shadow::Running {
-    if !pg_compat::in_parallel_worker() && !resolve::is_resolving() {
-        // SAFETY: by the caller's promise.
-        unsafe { continued::check(query) };
+/// `query` is a valid query that was started, and `run` runs it.
+unsafe fn run_query(query: *mut pg_sys::QueryDesc, is_whole: bool, run: impl FnOnce()) {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        if !pg_compat::in_parallel_worker() && !resolve::is_resolving() {
+            continued::check(query);
+        }
+        let chance = shadow::before(query, is_whole);
+        let _running = shadow::Running::begin(query);
+        shadow::watch(query, run);
+        if let Some(chance) = chance {
+            shadow::after(query, &chance);
+        }
     }
-    shadow::Running::begin(query)
 }
 
 /// WITH queries that write are run to their end here.

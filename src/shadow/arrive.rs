@@ -65,7 +65,7 @@ pub unsafe fn arrive(root: *mut PlannerInfo, relation: pg_sys::Oid, rel: *mut Re
         }) else {
             return;
         };
-        let mut what = what_of(call);
+        let mut what = recognise::what_of(call);
         what.precision = precision::best(root, injected.as_ref());
         if is_member {
             if !precision::is_alone(root) {
@@ -213,21 +213,4 @@ unsafe fn put_back(root: *mut PlannerInfo, entry: *mut RangeTblEntry, clause: *m
         (*root).qual_security_level = levels.len() as u32;
         (*entry).securityQuals = nodes::list(&levels);
     }
-}
-
-unsafe fn what_of(call: *mut pg_sys::FuncExpr) -> What {
-    // SAFETY: a call of the recorder has a text where it was put.
-    let text = unsafe {
-        nodes::members((*call).args)
-            .get(recognise::argument::WHAT)
-            .and_then(|node| nodes::value(*node))
-            .and_then(|datum| {
-                crate::catalog::string_from(pg_sys::text_to_cstring(datum.cast_mut_ptr()))
-            })
-    };
-    text.and_then(|text| What::parse(&text)).unwrap_or(What {
-        command: Command::Select,
-        kind: Kind::HiddenRow,
-        precision: Precision::Scan,
-    })
 }

@@ -10,6 +10,7 @@ use pgrx::{PgList, pg_sys};
 use pg_sys::{List, Node, NodeTag, Plan, PlannedStmt};
 
 use super::functions::Functions;
+use super::record::Precision;
 use super::{nodes, recognise};
 
 /// What a plan holds.
@@ -19,6 +20,29 @@ pub struct Inventory {
     pub recorders: HashSet<i32>,
     /// Entries of the range table that are scanned.
     pub scanned: HashSet<u32>,
+    /// Tables with recorders that are exact.
+    pub exact: HashSet<pg_sys::Oid>,
+    /// Tables with recorders that are not.
+    pub unsure: HashSet<pg_sys::Oid>,
+    /// Whether rows come from elsewhere than tables.
+    pub is_foreign: bool,
+}
+
+impl Inventory {
+    /// # Safety
+    /// `call` is a call of the recorder.
+    unsafe fn note(&mut self, call: *mut pg_sys::FuncExpr) {
+        // SAFETY: by the caller's promise.
+        let (what, table) = unsafe {
+            self.recorders.insert(recognise::number_of(call));
+            (recognise::what_of(call), recognise::table_of(call))
+        };
+        if what.precision == Precision::Exact {
+            self.exact.insert(table);
+        } else {
+            self.unsure.insert(table);
+        }
+    }
 }
 
 /// Puts recorders last and takes markers out.
@@ -62,7 +86,9 @@ unsafe fn each(plan: *mut Plan, functions: &Functions, inventory: &mut Inventory
                 let custom = plan.cast::<pg_sys::CustomScan>();
                 below = (*custom).custom_plans;
                 inventory.scanned.insert((*custom).scan.scanrelid);
+                inventory.is_foreign = true;
             }
+            NodeTag::T_ForeignScan => inventory.is_foreign = true,
             NodeTag::T_SeqScan
             | NodeTag::T_SampleScan
             | NodeTag::T_IndexScan
@@ -96,7 +122,7 @@ unsafe fn arranged(
         let mut marked = false;
         for clause in nodes::members(quals) {
             if let Some(call) = recognise::call_in(clause, functions.denied) {
-                inventory.recorders.insert(recognise::number_of(call));
+                inventory.note(call);
                 recorders.push(clause);
             } else if recognise::is_call(clause, functions.mark) {
                 marked = true;

@@ -12,6 +12,7 @@
 //! | how much a record says | `precision` |
 //! | what that way shares | `state`, `recognise`, `build`, `nodes`, `functions` |
 //! | while a statement runs | `statement`, `recorder`, `what`, `copy` |
+//! | whether what was recorded matters: when, which queries, how | `confirm`, `repeatable`, `kept`, `compare`, `receiver`, `multiset`, `unnoticed` |
 //! | what is recorded, and where it is kept | `record`, `normalise`, `store`; what is not: `unrecorded` |
 //! | what enforcement did refuse | `refused` |
 //! | databases that are dropped | `dropped` |
@@ -21,6 +22,8 @@
 mod arrive;
 mod bound;
 mod build;
+mod compare;
+mod confirm;
 mod copy;
 mod defer;
 mod dropped;
@@ -29,6 +32,8 @@ mod finish;
 mod functions;
 mod guard;
 mod inject;
+mod kept;
+mod multiset;
 mod nodes;
 mod normalise;
 mod place;
@@ -37,15 +42,18 @@ mod policies;
 mod precision;
 mod predicate;
 mod readiness;
+mod receiver;
 mod recognise;
 mod record;
 mod recorder;
 mod refused;
+mod repeatable;
 mod state;
 mod statement;
 mod store;
 mod sublinks;
 mod tables;
+mod unnoticed;
 mod unrecorded;
 mod unseen;
 mod visible;
@@ -53,6 +61,7 @@ mod what;
 mod writes;
 
 pub use arrive::arrive;
+pub use confirm::{Chance, after, before};
 pub use copy::utility;
 pub use defer::attach;
 pub use dropped::{database as dropped_database, forget as forget_database};

@@ -10,9 +10,10 @@ use pgrx::prelude::*;
 
 use pg_sys::{Node, NodeTag, PlannedStmt, Query};
 
+use super::finish::Inventory;
 use super::state::{Level, Planning};
 use super::tables::{self, Known};
-use super::{finish, guard, inject, nodes, statement};
+use super::{compare, confirm, finish, guard, inject, nodes, statement};
 use crate::gucs::{self, ShadowPlacement};
 
 /// Plans a statement; `next` is the planner that would have been called.
@@ -31,18 +32,35 @@ pub unsafe fn plan(
         if !may_touch(query.cast(), &known) {
             return next(query);
         }
+        if compare::takes_plan() {
+            let attempt = attempt(query, &known, ShadowPlacement::Scan, &next);
+            if attempt.missing > 0 {
+                compare::is_incomplete();
+            }
+            return attempt.planned;
+        }
         // The planner scribbles on what it is given.
         let spare = nodes::copy(query);
-        let (first, missing) = attempt(query, &known, gucs::shadow_placement(), &next);
-        if missing == 0 {
-            return first;
+        let mut made = attempt(query, &known, gucs::shadow_placement(), &next);
+        if made.missing > 0 {
+            made = attempt(nodes::copy(spare), &known, ShadowPlacement::Scan, &next);
         }
-        let (second, missing) = attempt(spare, &known, ShadowPlacement::Scan, &next);
-        if missing > 0 {
-            statement::note_unplaced(second, &known);
+        if made.missing > 0 {
+            statement::note_unplaced(made.planned, &known);
+        } else {
+            confirm::prepare(made.planned, spare, &made.planning, &made.inventory);
         }
-        second
+        made.planned
     }
+}
+
+/// A statement as it was planned.
+struct Attempt {
+    planned: *mut PlannedStmt,
+    planning: Planning,
+    inventory: Inventory,
+    /// How many recorders got lost.
+    missing: usize,
 }
 
 unsafe fn attempt(
@@ -50,7 +68,7 @@ unsafe fn attempt(
     known: &Rc<Known>,
     placement: ShadowPlacement,
     next: &impl Fn(*mut Query) -> *mut PlannedStmt,
-) -> (*mut PlannedStmt, usize) {
+) -> Attempt {
     // SAFETY: by the caller's promise.
     unsafe {
         let level = Level::begin(Planning::new(known.clone(), placement));
@@ -63,7 +81,12 @@ unsafe fn attempt(
         }
         let inventory = finish::finish(planned, &known.functions);
         let missing = guard::missing(planned, &planning.arrived, &inventory);
-        (planned, missing)
+        Attempt {
+            planned,
+            planning,
+            inventory,
+            missing,
+        }
     }
 }
 

@@ -8,6 +8,8 @@ use pgrx::pg_sys;
 use pg_sys::Node;
 
 use super::nodes;
+use super::record::{Command, Kind, Precision};
+use super::what::What;
 
 /// How a call looks that was not written by anybody: no SQL says this of a function of ours, and EXPLAIN
 /// shows it like any other.
@@ -79,5 +81,42 @@ pub unsafe fn number_of(call: *mut pg_sys::FuncExpr) -> i32 {
             .get(argument::NUMBER)
             .and_then(|node| nodes::value(*node))
             .map_or(-1, |datum| datum.value() as i32)
+    }
+}
+
+/// What a recorder is told about its rows; the least, where that is not there.
+///
+/// # Safety
+/// As above.
+pub unsafe fn what_of(call: *mut pg_sys::FuncExpr) -> What {
+    // SAFETY: a call of the recorder has a text where it was put.
+    let text = unsafe {
+        nodes::members((*call).args)
+            .get(argument::WHAT)
+            .and_then(|node| nodes::value(*node))
+            .and_then(|datum| {
+                crate::catalog::string_from(pg_sys::text_to_cstring(datum.cast_mut_ptr()))
+            })
+    };
+    text.and_then(|text| What::parse(&text)).unwrap_or(What {
+        command: Command::Select,
+        kind: Kind::HiddenRow,
+        precision: Precision::Scan,
+    })
+}
+
+/// The recorder's table.
+///
+/// # Safety
+/// As above.
+pub unsafe fn table_of(call: *mut pg_sys::FuncExpr) -> pg_sys::Oid {
+    // SAFETY: by the caller's promise: such a call has constants where they were put.
+    unsafe {
+        nodes::members((*call).args)
+            .get(argument::RELATION)
+            .and_then(|node| nodes::value(*node))
+            .map_or(pg_sys::InvalidOid, |datum| {
+                pg_sys::Oid::from(datum.value() as u32)
+            })
     }
 }

@@ -7,10 +7,10 @@ use pgrx::prelude::*;
 use pg_sys::{Datum, FunctionCallInfo};
 
 use super::recognise::{self, argument};
-use super::record::Kind;
+use super::record::{Kind, Precision};
 use super::statement::{self, Circumstances};
 use super::what::What;
-use super::{defer, state, store};
+use super::{compare, confirm, defer, state, store};
 use crate::catalog;
 
 macro_rules! version_1 {
@@ -36,8 +36,30 @@ version_1!(pg_finfo_pg_tenancy_shadow_support);
 #[pg_guard]
 pub unsafe extern "C-unwind" fn pg_tenancy_shadow_denied(frame: FunctionCallInfo) -> Datum {
     // SAFETY: by the caller's promise.
-    unsafe { record(frame) };
-    Datum::from(true)
+    unsafe {
+        let denied = compare::denies(|| relation_denied(frame));
+        if denied.is_none() {
+            record(frame);
+        }
+        Datum::from(denied != Some(true))
+    }
+}
+
+/// The table of the row, where shadow mode put the call there and the row is one of the table's.
+///
+/// # Safety
+/// A valid call frame.
+unsafe fn relation_denied(frame: FunctionCallInfo) -> Option<pg_sys::Oid> {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        let call = (*(*frame).flinfo).fn_expr.cast::<pg_sys::Node>();
+        let is_skipped = argument_of(frame, argument::SKIP).is_some_and(|skip| skip.value() != 0);
+        if is_skipped || !recognise::is_ours(call, (*(*frame).flinfo).fn_oid) {
+            return None;
+        }
+        let relation = argument_of(frame, argument::RELATION)?;
+        Some(pg_sys::Oid::from(relation.value() as u32))
+    }
 }
 
 /// An argument that is not null.
@@ -92,6 +114,9 @@ unsafe fn record(frame: FunctionCallInfo) -> Option<()> {
             && !memory.is_null()
             && (*(*frame).flinfo).fn_mcxt != memory;
         store::add(&record);
+        if record.precision != Precision::Exact {
+            confirm::note_unsettled(record.statement);
+        }
         Some(())
     }
 }

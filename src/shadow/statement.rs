@@ -12,7 +12,7 @@ use pgrx::{PgList, pg_sys};
 use super::record::{Command, Kind, Precision, Record};
 use super::store::seen::{self, Count};
 use super::tables::{self, Known};
-use super::{bound, store, unrecorded};
+use super::{bound, confirm, store, unrecorded};
 use crate::context::{model::Resolved, resolve};
 use crate::gucs::{self, MissingContext};
 use crate::pg_compat::{self, planner as compat};
@@ -73,13 +73,6 @@ impl Circumstances {
         };
         // SAFETY: plain reads of the backend's state; a running query is valid.
         unsafe {
-            let leader = (*pg_sys::MyProc).lockGroupLeader;
-            let process = if leader.is_null() {
-                pg_sys::MyProcPid
-            } else {
-                (*leader).pid
-            };
-            let started = pg_sys::GetCurrentStatementStartTimestamp();
             Self {
                 user: context
                     .as_ref()
@@ -89,7 +82,7 @@ impl Circumstances {
                     .and_then(|context| context.tenant().map(ToString::to_string)),
                 query: running_text(),
                 application: text(pg_sys::application_name),
-                statement: (started as u64) ^ ((process as u64) << 40),
+                statement: number(),
             }
         }
     }
@@ -120,6 +113,27 @@ impl Circumstances {
             once: false,
         }
     }
+}
+
+/// The number of the client's message that is worked on: the same for all statements in it, and in
+/// workers.
+pub fn number() -> u64 {
+    // SAFETY: plain reads of the backend's state.
+    unsafe {
+        let leader = (*pg_sys::MyProc).lockGroupLeader;
+        let process = if leader.is_null() {
+            pg_sys::MyProcPid
+        } else {
+            (*leader).pid
+        };
+        let started = pg_sys::GetCurrentStatementStartTimestamp();
+        (started as u64) ^ ((process as u64) << 40)
+    }
+}
+
+/// Whether a query runs.
+pub fn is_running() -> bool {
+    !RUNNING.get().is_null()
 }
 
 /// The text of the running statement alone, where several were sent together.
@@ -203,10 +217,12 @@ pub unsafe fn starts(query: *mut pg_sys::QueryDesc) -> bool {
     // SAFETY: by the caller's promise.
     unsafe {
         let statement = (*query).plannedstmt;
+        let is_inner = is_running();
         let _running = Running::begin(query);
         let mut counted: Vec<pg_sys::Oid> = Vec::new();
         let (mut touched, mut is_refused) = (false, false);
         let fails = |kind, relation, role| {
+            confirm::note_refused(number());
             store::add(&Circumstances::now().record(
                 relation,
                 command_of(statement),
@@ -245,6 +261,9 @@ pub unsafe fn starts(query: *mut pg_sys::QueryDesc) -> bool {
                 fails(Kind::MissingContext, table.relation, named.acting_role);
             }
             touched = true;
+        }
+        if touched && is_inner {
+            confirm::note_inner();
         }
         touched
     }
@@ -291,6 +310,7 @@ pub unsafe fn note_unplaced(statement: *const pg_sys::PlannedStmt, known: &Known
                     Precision::Scan,
                     named.acting_role,
                 ));
+                confirm::note_unsettled(number());
             }
         }
     }
