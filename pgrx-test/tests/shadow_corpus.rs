@@ -21,7 +21,8 @@ fn examine<'a>(corpus: &Corpus, cases: &'a [Case], settings: &str) -> Vec<Findin
     for case in cases {
         let plain = corpus.run(&mut client, "plain", settings, case);
         corpus.take_records(&mut admin);
-        let shadow = corpus.run(&mut client, "shad", settings, case);
+        let unsettled = format!("SET LOCAL pg_tenancy.shadow_confirm_ms = 0; {settings}");
+        let shadow = corpus.run(&mut client, "shad", &unsettled, case);
         let recorded = corpus.take_records(&mut admin);
         let enforced = corpus.run(&mut client, "enf", settings, case);
         let (level, visible) = corpus.oracles(&mut admin, case);
@@ -184,4 +185,64 @@ fn the_corpus_is_worth_its_name() {
         0,
         "shadow mode has nothing in the catalog"
     );
+}
+
+/// What confirmation did to one statement's records.
+#[derive(Default)]
+struct Settled {
+    dismissed: usize,
+    confirmed: usize,
+    left: usize,
+}
+
+#[test]
+fn what_is_confirmed_is_true_and_what_is_dismissed_was_false() {
+    let corpus = Corpus::new();
+    let mut admin = corpus.database.superuser();
+    let mut client = corpus.database.superuser();
+    let settings = "SET LOCAL pg_tenancy.shadow_confirm_ms = 60000";
+    let mut settled = Settled::default();
+    let mut faults = Vec::new();
+    for case in &cases(Server::preloaded().version) {
+        let plain = corpus.run(&mut client, "plain", "", case);
+        corpus.take_records(&mut admin);
+        let shadow = corpus.run(&mut client, "shad", settings, case);
+        let confirmed = "SELECT count(*) FROM tenancy.shadow_recorded() WHERE confirmed";
+        let dismissed = "SELECT coalesce(sum(dismissed), 0)::bigint FROM tenancy.shadow_report()";
+        let (confirmed, dismissed) = (admin.int(confirmed) > 0, admin.int(dismissed) > 0);
+        let recorded = corpus.take_records(&mut admin);
+        let enforced = corpus.run(&mut client, "enf", "", case);
+        if plain != shadow {
+            faults.push(format!("{}: changed: {shadow:?}", case.name));
+        }
+        if plain != enforced && recorded.is_empty() {
+            faults.push(format!(
+                "{}: enforcement changes it, and nothing is left",
+                case.name
+            ));
+        }
+        if confirmed && plain == enforced {
+            faults.push(format!("{}: confirmed, and nothing changes", case.name));
+        }
+        // Of several statements another one may be changed.
+        if dismissed && !case.statement.contains("; ") && plain != enforced {
+            faults.push(format!(
+                "{}: dismissed, and enforcement changes it",
+                case.name
+            ));
+        }
+        let has_unsure = recorded.keys().any(|precision| precision != "exact");
+        settled.dismissed += usize::from(dismissed);
+        settled.confirmed += usize::from(confirmed);
+        settled.left += usize::from(has_unsure && !confirmed);
+        if has_unsure && !confirmed {
+            println!("left: {}", case.name);
+        }
+    }
+    println!(
+        "{} dismissed, {} confirmed, {} left",
+        settled.dismissed, settled.confirmed, settled.left
+    );
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert!(settled.confirmed > 20 && settled.dismissed > 2);
 }

@@ -178,13 +178,14 @@ unsafe fn verdict(
     chance: &Chance,
     is_parallel: bool,
 ) -> Option<store::Verdict> {
-    // SAFETY: by the caller's promise; a plain read of the backend's state.
+    // SAFETY: by the caller's promise; plain reads of the backend's state.
     unsafe {
         let limit = Duration::from_millis(u64::try_from(chance.limit).unwrap_or(0));
         if chance.started.elapsed() > limit
             || REFUSED.get() == chance.number
             || INNER.get() != chance.inner
-            || pg_sys::InterruptPending != 0
+            || pg_sys::QueryCancelPending != 0
+            || pg_sys::ProcDiePending != 0
         {
             return None;
         }

@@ -61,7 +61,7 @@ mod what;
 mod writes;
 
 pub use arrive::arrive;
-pub use confirm::{Chance, after, before};
+pub use confirm::{after, before};
 pub use copy::utility;
 pub use defer::attach;
 pub use dropped::{database as dropped_database, forget as forget_database};

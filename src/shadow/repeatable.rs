@@ -50,25 +50,22 @@ unsafe extern "C-unwind" fn refuses(node: *mut Node, context: *mut core::ffi::c_
             NodeTag::T_NextValueExpr | NodeTag::T_CurrentOfExpr | NodeTag::T_CoerceToDomain => {
                 return true;
             }
-            NodeTag::T_Aggref => {
-                // Its own functions are not looked at.
-                if (*node.cast::<pg_sys::Aggref>()).aggfnoid.to_u32() >= pg_sys::FirstNormalObjectId
-                {
-                    return true;
-                }
+            // Their own functions are not looked at.
+            NodeTag::T_Aggref if is_users((*node.cast::<pg_sys::Aggref>()).aggfnoid) => {
+                return true;
             }
-            NodeTag::T_WindowFunc => {
-                if (*node.cast::<pg_sys::WindowFunc>()).winfnoid.to_u32()
-                    >= pg_sys::FirstNormalObjectId
-                {
-                    return true;
-                }
+            NodeTag::T_WindowFunc if is_users((*node.cast::<pg_sys::WindowFunc>()).winfnoid) => {
+                return true;
             }
             _ => {}
         }
         pg_sys::check_functions_in_node(node, Some(refuses_function), context)
             || pg_sys::expression_tree_walker(node, Some(refuses), context)
     }
+}
+
+fn is_users(function: pg_sys::Oid) -> bool {
+    function.to_u32() >= pg_sys::FirstNormalObjectId
 }
 
 unsafe fn refuses_entry(entry: *mut pg_sys::RangeTblEntry) -> bool {

@@ -40,7 +40,7 @@ pub fn run<T>(milliseconds: i32, work: impl FnOnce() -> Option<T>) -> Option<T> 
         }
         Ok(work())
     }))
-    .catch_others(Err)
+    .catch_others(|caught| Err(Box::new(caught)))
     .execute();
     // SAFETY: ends the subtransaction that was begun above, once; what was current before outlives it.
     unsafe {
@@ -52,17 +52,23 @@ pub fn run<T>(milliseconds: i32, work: impl FnOnce() -> Option<T>) -> Option<T> 
     }
     drop((clocks, quiet));
     match outcome {
-        Err(caught) if is_cancelled(&caught) && !is_over.get() => caught.rethrow(),
-        Err(_) => None,
+        Err(caught) => {
+            if !is_over.get() {
+                raise_if_cancelled(*caught);
+            }
+            None
+        }
         Ok(result) => result.filter(|_| !is_over.get()),
     }
 }
 
-fn is_cancelled(caught: &CaughtError) -> bool {
-    let (CaughtError::PostgresError(report) | CaughtError::ErrorReport(report)) = caught else {
-        return false;
-    };
-    report.sql_error_code() == PgSqlErrorCode::ERRCODE_QUERY_CANCELED
+/// Raises an error anew by which Postgres ends a statement that the client wants ended.
+fn raise_if_cancelled(caught: CaughtError) {
+    if let CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) = caught
+        && report.sql_error_code() == PgSqlErrorCode::ERRCODE_QUERY_CANCELED
+    {
+        CaughtError::ErrorReport(report).rethrow();
+    }
 }
 
 /// The limit of its time.
