@@ -26,6 +26,8 @@ pub enum Fault {
     Missed,
     /// A row that is lost was not recorded.
     MissedRow(BTreeSet<Tag>),
+    /// Enforcement refuses a row, and no refusal was recorded.
+    MissedRefusal,
     /// A row is added for want of these, and none was recorded.
     MissedPartner(BTreeSet<Tag>),
     /// A row was recorded as exactly lost, and is not.
@@ -51,6 +53,21 @@ pub struct Verdict {
     pub is_compared: bool,
 }
 
+/// With any of these, enforcement may write other rows than are written without it.
+const WRITES_OTHERS: [&str; 11] = [
+    "ARRAY in a condition",
+    "EXISTS",
+    "IN",
+    "MERGE",
+    "NOT EXISTS",
+    "NOT IN",
+    "OR EXISTS",
+    "WITH RECURSIVE",
+    "joined aggregate",
+    "scalar sub-select in a condition",
+    "sub-select that looks at nothing outside",
+];
+
 /// What happened to one statement.
 pub struct Trial<'a> {
     pub statement: &'a Statement,
@@ -70,6 +87,9 @@ impl Trial<'_> {
         }
         if is_changed && !fails && self.records.is_empty() {
             faults.push(Fault::Missed);
+        }
+        if self.is_refused() && !self.records.iter().any(|r| r.kind == "check_violation") {
+            faults.push(Fault::MissedRefusal);
         }
         let steps = &self.statement.steps;
         let nobody_bound = steps.iter().all(|step| !step.actor.is_bound())
@@ -94,6 +114,20 @@ impl Trial<'_> {
                 .flatten(),
             is_compared: lost.is_some(),
         }
+    }
+
+    /// Whether enforcement refuses a row that is written without protection too: sub-selects may have it
+    /// write others.
+    fn is_refused(&self) -> bool {
+        let statement = self.statement;
+        let mut steps = statement.steps.iter();
+        statement.writes
+            && self.plain.error.is_none()
+            && self.enforced.error.is_some()
+            && steps.all(|step| step.context != Context::Missing)
+            && !WRITES_OTHERS
+                .iter()
+                .any(|shape| statement.shapes.contains(shape))
     }
 
     fn recorded(&self) -> BTreeSet<Tag> {
