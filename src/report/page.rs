@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(
             page.matches("&lt;script&gt;alert(1)&lt;/script&gt;")
                 .count(),
-            30
+            32
         );
         let failed = Report {
             findings: Findings::Failed(EVIL.to_owned()),
