@@ -29,6 +29,8 @@ fn shadowed(server: &'static Server) -> Stage {
     stage
         .owner()
         .ok("SELECT tenancy.protect_table('app.items', mode => 'shadow')");
+    // Commits do not wait for the disk here, and servers will be killed.
+    stage.superuser().ok("CHECKPOINT");
     stage
 }
 
