@@ -46,16 +46,13 @@ pub fn build_and_install(
 fn build(tree: &Tree, scratch: &Path, profile: Profile) -> Result<PathBuf> {
     ensure_packages(Need::BuildExtension)?;
     let path = path_with(&cargo_pgrx()?);
-    let staged = scratch.join(format!("staged-pg{}", tree.version));
+    let staged = scratch.join(format!("staged-{}", tree.name));
     let mut package = toolchain::cargo()?;
     package
         .current_dir(paths::workspace())
         .env("PATH", path)
         .env("PGRX_HOME", pgrx_home(tree)?)
-        .env(
-            "CARGO_TARGET_DIR",
-            paths::target(&format!("pg{}", tree.version))?,
-        )
+        .env("CARGO_TARGET_DIR", paths::target(&tree.name)?)
         .args([
             "pgrx",
             "package",
@@ -85,7 +82,7 @@ pub fn extension_cargo(tree: &Tree) -> Result<Command> {
         .env("PGRX_PG_CONFIG_PATH", tree.pg_config())
         .env(
             "CARGO_TARGET_DIR",
-            paths::target(&format!("check-pg{}", tree.version))?,
+            paths::target(&format!("check-{}", tree.name))?,
         );
     Ok(cargo)
 }
@@ -159,7 +156,7 @@ fn cargo_pgrx() -> Result<PathBuf> {
 /// pgrx's configuration for this server. Written only when it changes: a newer file makes cargo
 /// build pgrx again.
 fn pgrx_home(tree: &Tree) -> Result<PathBuf> {
-    let home = paths::pgrx_home(tree.version)?;
+    let home = paths::pgrx_home(&tree.name)?;
     let file = home.join("config.toml");
     let config = format!(
         "[configs]\npg{} = \"{}\"\n",

@@ -4,29 +4,30 @@
 //! Owns the order of things. A version that cannot be set up is a failed one, never a missing
 //! row.
 
+mod servers;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 
-use crate::cluster::{Cluster, Shutdown};
-use crate::fixture::{FULL_ENV, QUERIES_ENV, SEED_ENV};
 use crate::install::{self, Profile};
 use crate::progress::step;
-use crate::provision::{self, Need, Tree, VERSIONS};
+use crate::provision::{self, Need, Tree, VERSIONS, WITH_ASSERTIONS};
 use crate::report::{self, Outcome, Row};
 use crate::run_dir::{self, RunDir};
 use crate::tiers::libtest::Executable;
-use crate::tiers::{Tier, client, golden, unit};
+use crate::tiers::{Tier, unit};
 use crate::toolchain;
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Major versions of Postgres; all of them if none is given
     versions: Vec<u32>,
-    /// Take the time for what a short run leaves out: more rounds in tests that fuzz or soak
+    /// Take the time for what a short run leaves out: more rounds in tests that fuzz or soak, and
+    /// on 17 also a server with assertions and Postgres's own test suites
     #[arg(long)]
     full: bool,
     /// How many random statements the differential test of shadow mode runs
@@ -63,10 +64,23 @@ impl Args {
 
     fn wants(&self, tier: Tier) -> bool {
         match (self.tiers.is_empty(), self.files.is_empty()) {
-            (true, true) => true,
+            (true, true) => self.full || tier.is_ours(),
             (true, false) => tier == Tier::Client,
             (false, _) => self.tiers.contains(&tier),
         }
+    }
+
+    /// Whether the server with assertions is wanted, which takes long to make and to test on.
+    fn wants_assertions(&self) -> bool {
+        let is_named = self.tiers.iter().any(|tier| !tier.is_ours());
+        is_named || self.full && self.on_servers().next().is_some()
+    }
+
+    /// The tiers that run on every server.
+    fn on_servers(&self) -> impl Iterator<Item = Tier> {
+        [Tier::Client, Tier::Regress, Tier::Isolation]
+            .into_iter()
+            .filter(|tier| self.wants(*tier))
     }
 
     fn profile(&self) -> Profile {
@@ -88,6 +102,8 @@ impl Args {
 #[derive(Clone, Copy, Debug)]
 enum Job {
     Version(u32),
+    /// The variant of a version that checks its assertions, and Postgres's own suites on it.
+    Assertions,
     /// What is the same for all versions; compiled with this one's headers.
     Once(u32),
 }
@@ -124,13 +140,13 @@ pub fn run(args: &Args) -> Result<bool> {
 
 fn jobs(args: &Args, versions: &[u32]) -> Vec<Job> {
     let mut jobs = Vec::new();
-    if [Tier::Client, Tier::Regress, Tier::Isolation]
-        .into_iter()
-        .any(|t| args.wants(t))
-    {
+    if args.on_servers().next().is_some() {
         jobs.extend(versions.iter().map(|v| Job::Version(*v)));
         // On a new machine 17 takes longest, as it is compiled.
         jobs.sort_by_key(|job| !matches!(job, Job::Version(17)));
+    }
+    if args.wants_assertions() && versions.contains(&WITH_ASSERTIONS) {
+        jobs.push(Job::Assertions);
     }
     if args.wants(Tier::Unit) {
         let version = if versions.contains(&17) {
@@ -181,7 +197,11 @@ fn run_job(args: &Args, job: Job, run: &Path, executables: &Executables) -> Row 
     let (name, result) = match job {
         Job::Version(version) => (
             format!("pg{version}"),
-            run_version(args, version, run, executables, &mut tiers),
+            servers::run_version(args, version, run, executables, &mut tiers),
+        ),
+        Job::Assertions => (
+            format!("pg{WITH_ASSERTIONS}-cassert"),
+            servers::run_assertions(args, run, executables, &mut tiers),
         ),
         Job::Once(version) => ("all".to_owned(), run_once(args, version, run, &mut tiers)),
     };
@@ -212,105 +232,16 @@ fn run_once(args: &Args, version: u32, run: &Path, tiers: &mut Outcomes) -> Resu
     Ok(())
 }
 
-fn run_version(
-    args: &Args,
-    version: u32,
-    run: &Path,
-    executables: &Executables,
-    tiers: &mut Outcomes,
-) -> Result<()> {
-    let who = format!("pg{version}");
-    let tree = tree_with_extension(version, run, args.profile())?;
-    step(
-        &who,
-        format!("starting two clusters ({})", tree.description()),
-    );
-    let start = |label: &str, preload: &str| {
-        Cluster::create(run, &tree.bin_dir(), &format!("{who}-{label}"))
-            .set("shared_preload_libraries", preload)
-            .keep(args.keep)
-            .start()
-    };
-    let mut preloaded = start("preloaded", "pg_tenancy")?;
-    let mut plain = start("plain", "")?;
-    let filter = args.filter.as_deref();
-    let scratch = run.join(format!("{who}-scratch"));
-    std::fs::create_dir_all(&scratch)?;
-    let mut environment = client::environment(run, preloaded.server(), plain.server())?;
-    if args.full {
-        environment.push((FULL_ENV, "1".to_owned()));
-    }
-    for (name, number) in [(QUERIES_ENV, args.queries), (SEED_ENV, args.seed)] {
-        environment.extend(number.map(|number| (name, number.to_string())));
-    }
-    if args.keep {
-        explain_kept(&who, run, &environment);
-    }
-
-    if args.wants(Tier::Client) {
-        let built = executables.get_or_init(|| {
-            step("client", "building the client tests");
-            client::build(&args.files).map_err(|error| format!("{error:#}"))
-        });
-        let executables = built.as_ref().map_err(|error| anyhow!("{error}"))?;
-        step(&who, "running client tests");
-        let outcome = client::run(
-            &who,
-            executables,
-            filter,
-            &environment,
-            &scratch,
-            args.limit(),
-        );
-        record(&who, Tier::Client, tiers, outcome);
-    }
-    for (tier, kind) in [
-        (Tier::Regress, golden::REGRESS),
-        (Tier::Isolation, golden::ISOLATION),
-    ] {
-        if args.wants(tier) {
-            record(
-                &who,
-                tier,
-                tiers,
-                kind.run(&tree, preloaded.server(), filter, &scratch),
-            );
-        }
-    }
-    if let Some(outcome) = crashes(&[("preloaded", &preloaded), ("plain", &plain)]) {
-        tiers.insert("server", outcome);
-    }
-    if !args.keep {
-        // In order, because a server that cannot stop any more is something to report.
-        preloaded.stop(Shutdown::Fast)?;
-        plain.stop(Shutdown::Fast)?;
-    }
-    Ok(())
-}
-
-/// How to go on with clusters that stay.
-fn explain_kept(who: &str, run: &Path, environment: &[(&str, String)]) {
-    println!("# {who} keeps running. For `cargo test --package pgrx-test`:");
-    for (name, value) in environment {
-        println!("export {name}='{value}'");
-    }
-    println!(
-        "# To stop: cargo run --package pgrx-test -- stop {}",
-        run.display()
-    );
-}
-
 /// A private copy of a version's tree with the extension as it is now, built in release mode.
 pub fn ready_tree(version: u32, run: &Path) -> Result<Tree> {
-    tree_with_extension(version, run, Profile::Release)
+    tree_with_extension(&provision::server(version)?, run, Profile::Release)
 }
 
-fn tree_with_extension(version: u32, run: &Path, profile: Profile) -> Result<Tree> {
-    let who = format!("pg{version}");
-    let pristine = provision::server(version)?;
+fn tree_with_extension(pristine: &Tree, run: &Path, profile: Profile) -> Result<Tree> {
+    let who = &pristine.name;
     let tree = pristine.copy_to(&run.join(format!("{who}-tree")))?;
-    step(&who, "building and installing the extension");
-    install::build_and_install(&pristine, &tree, run, profile)?;
+    step(who, "building and installing the extension");
+    install::build_and_install(pristine, &tree, run, profile)?;
     Ok(tree)
 }
 
@@ -319,26 +250,4 @@ fn record(who: &str, tier: Tier, tiers: &mut Outcomes, result: Result<Outcome>) 
         result.unwrap_or_else(|error| Outcome::fail("the tier itself", format!("{error:#}")));
     step(who, format!("{}: {}", tier.name(), outcome.summary()));
     tiers.insert(tier.name(), outcome);
-}
-
-/// A shared cluster that crashed under the tests is a failure even if every test came through;
-/// tests that crash a server on purpose start one of their own.
-fn crashes(clusters: &[(&str, &Cluster)]) -> Option<Outcome> {
-    let mut outcome = Outcome::default();
-    for (label, cluster) in clusters {
-        let log = cluster.log();
-        let marks = ["was terminated by signal", "PANIC:  ", "TRAP: "];
-        let lines: Vec<&str> = log
-            .lines()
-            .filter(|line| marks.iter().any(|mark| line.contains(mark)))
-            .take(20)
-            .collect();
-        if !lines.is_empty() {
-            outcome.add(Outcome::fail(
-                format!("the {label} cluster crashed"),
-                lines.join("\n"),
-            ));
-        }
-    }
-    (!outcome.failures.is_empty()).then_some(outcome)
 }

@@ -49,7 +49,7 @@ pub fn serve() -> Result<PathBuf> {
     Ok(SERVE.get_or_init(|| path).clone())
 }
 
-/// Pristine server trees, one a version, which runs copy.
+/// Pristine server trees, which runs copy.
 pub fn servers() -> Result<PathBuf> {
     make(serve()?.join("servers"))
 }
@@ -64,15 +64,15 @@ pub fn tools() -> Result<PathBuf> {
     make(cache()?.join("tools"))
 }
 
-/// Build products of the extension for one version.
+/// Build products of the extension for one server tree.
 pub fn target(name: &str) -> Result<PathBuf> {
     make(cache()?.join("target").join(name))
 }
 
-/// The folder in which pgrx expects its config, one a version because building for one version
-/// must not make cargo rebuild another.
-pub fn pgrx_home(version: u32) -> Result<PathBuf> {
-    make(cache()?.join("pgrx").join(format!("pg{version}")))
+/// The folder in which pgrx expects its config, one a server tree because building for one must
+/// not make cargo rebuild another.
+pub fn pgrx_home(name: &str) -> Result<PathBuf> {
+    make(cache()?.join("pgrx").join(name))
 }
 
 /// Downloads and build trees that are deleted once used.

@@ -26,6 +26,12 @@ pub use packages::{Need, ensure as ensure_packages};
 /// Every version that the extension supports, oldest first.
 pub const VERSIONS: [u32; 4] = [15, 16, 17, 18];
 
+/// The version whose variant with assertions is compiled, and the Debian suite of its source.
+const SOURCE: (&str, u32) = ("trixie", 17);
+
+/// The version of `server_with_assertions`.
+pub const WITH_ASSERTIONS: u32 = SOURCE.1;
+
 const STAMP: &str = "pg_tenancy-tree.json";
 
 /// A Postgres installation below one folder, wherever that folder is moved to: Postgres finds
@@ -33,6 +39,8 @@ const STAMP: &str = "pg_tenancy-tree.json";
 #[derive(Clone, Debug)]
 pub struct Tree {
     pub version: u32,
+    /// `pg17`, or `pg17-cassert`.
+    pub name: String,
     pub root: PathBuf,
     layout: Layout,
 }
@@ -83,11 +91,18 @@ impl Tree {
         })
     }
 
-    fn open(version: u32, root: PathBuf) -> Option<Tree> {
+    /// The folder of one of Postgres's own test suites: `regress` or `isolation`. Only the tree of
+    /// `server_with_assertions` has them.
+    pub fn suite(&self, name: &str) -> PathBuf {
+        self.root.join(source::SUITES).join(name)
+    }
+
+    fn open(version: u32, name: &str, root: PathBuf) -> Option<Tree> {
         let stamp = fs::read(root.join(STAMP)).ok()?;
         let layout = serde_json::from_slice(&stamp).ok()?;
         Some(Tree {
             version,
+            name: name.to_owned(),
             root,
             layout,
         })
@@ -100,23 +115,43 @@ pub fn server(version: u32) -> Result<Tree> {
         VERSIONS.contains(&version),
         "Postgres {version} is not supported: choose from {VERSIONS:?}"
     );
+    provision(version, &format!("pg{version}"), |root, partial| {
+        fetch(version, root, partial)
+    })
+}
+
+/// A server that checks its assertions, compiled from source, with Postgres's own test suites.
+pub fn server_with_assertions() -> Result<Tree> {
+    let (suite, version) = SOURCE;
+    provision(version, &format!("pg{version}-cassert"), |root, partial| {
+        source::build(suite, version, root, partial, source::Kind::Assertions)
+    })
+}
+
+/// Opens a tree; `make` fills the folder that is its second argument, to be moved to its first,
+/// and returns what `fetch` does.
+fn provision(
+    version: u32,
+    name: &str,
+    make: impl FnOnce(&Path, &Path) -> Result<(PathBuf, String)>,
+) -> Result<Tree> {
     let servers = paths::servers()?;
-    let root = servers.join(format!("pg{version}"));
+    let root = servers.join(name);
     // Another run may be at it; it gets the lock's owner's tree.
-    let lock = File::create(servers.join(format!("pg{version}.lock")))?;
+    let lock = File::create(servers.join(format!("{name}.lock")))?;
     lock.lock()?;
-    if let Some(tree) = Tree::open(version, root.clone()) {
+    if let Some(tree) = Tree::open(version, name, root.clone()) {
         return Ok(tree);
     }
-    step(format!("pg{version}"), "provisioning the server");
-    let partial = servers.join(format!("pg{version}.partial"));
+    step(name, "provisioning the server");
+    let partial = servers.join(format!("{name}.partial"));
     for leftover in [&root, &partial] {
         if leftover.exists() {
             fs::remove_dir_all(leftover)?;
         }
     }
-    let (bin, origin) = fetch(version, &root, &partial)
-        .with_context(|| format!("Postgres {version} cannot be provisioned"))?;
+    let (bin, origin) =
+        make(&root, &partial).with_context(|| format!("{name} cannot be provisioned"))?;
     let release = exec::run(Command::new(partial.join(&bin).join("postgres")).arg("--version"))?;
     ensure!(
         major(&release) == Some(version),
@@ -130,7 +165,7 @@ pub fn server(version: u32) -> Result<Tree> {
     };
     fs::write(partial.join(STAMP), serde_json::to_vec_pretty(&layout)?)?;
     fs::rename(&partial, &root)?;
-    Tree::open(version, root).context("the tree just made has no stamp")
+    Tree::open(version, name, root).context("the tree just made has no stamp")
 }
 
 /// Any supported server, with the least effort: one that the system has installed, one that was
@@ -141,7 +176,10 @@ pub fn any_server() -> Result<Tree> {
         return server(*version);
     }
     let servers = paths::servers()?;
-    let provisioned = |v: &&u32| Tree::open(**v, servers.join(format!("pg{v}"))).is_some();
+    let provisioned = |v: &&u32| {
+        let name = format!("pg{v}");
+        Tree::open(**v, &name, servers.join(&name)).is_some()
+    };
     if let Some(version) = VERSIONS.iter().rev().find(provisioned) {
         return server(*version);
     }
@@ -168,9 +206,9 @@ fn fetch(version: u32, root: &Path, partial: &Path) -> Result<(PathBuf, String)>
             partial,
         ),
         15 if debian::installed(15) || debian::offered(15)? => debian::copy(15, partial),
-        15 => source::build("bookworm", 15, root, partial),
+        15 => source::build("bookworm", 15, root, partial, source::Kind::Ordinary),
         17 if debian::installed(17) => debian::copy(17, partial),
-        17 => source::build("trixie", 17, root, partial),
+        17 => source::build(SOURCE.0, 17, root, partial, source::Kind::Ordinary),
         other => bail!("nobody knows where to get Postgres {other}"),
     }
 }

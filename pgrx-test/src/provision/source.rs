@@ -19,12 +19,34 @@ use crate::{exec, paths};
 const PREFIX: &str = "pgsql";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
+/// Folder of Postgres's own test suites in a tree that has them.
+pub const SUITES: &str = "suites";
+
+/// How to compile Postgres.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// As packages are.
+    Ordinary,
+    /// With assertions, and with the test suites.
+    Assertions,
+}
+
 /// Fetches `postgresql-NN` of a Debian suite and installs it, contrib included, so that it may be
 /// moved from `partial` to `root`.
-pub fn build(suite: &str, version: u32, root: &Path, partial: &Path) -> Result<(PathBuf, String)> {
+pub fn build(
+    suite: &str,
+    version: u32,
+    root: &Path,
+    partial: &Path,
+    kind: Kind,
+) -> Result<(PathBuf, String)> {
     packages::ensure(Need::BuildPostgres)?;
-    let work = paths::work(&format!("source-{version}-{}", std::process::id()))?;
-    let who = format!("pg{version}");
+    let who = root
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let work = paths::work(&format!("source-{who}-{}", std::process::id()))?;
     let source = fetch(suite, version, &work)?;
     step(&who, "compiling Postgres (some minutes)");
     let jobs = std::thread::available_parallelism()
@@ -35,7 +57,8 @@ pub fn build(suite: &str, version: u32, root: &Path, partial: &Path) -> Result<(
         Command::new("./configure")
             .current_dir(&source)
             .arg(format!("--prefix={}", root.join(PREFIX).display()))
-            .args(configure),
+            .args(configure)
+            .args((kind == Kind::Assertions).then_some("--enable-cassert")),
     )?;
     let make = || {
         let mut command = Command::new("make");
@@ -47,7 +70,11 @@ pub fn build(suite: &str, version: u32, root: &Path, partial: &Path) -> Result<(
         command
     };
     let destination = work.join("install");
-    for folder in [".", "contrib"] {
+    let folders: &[&str] = match kind {
+        Kind::Ordinary => &[".", "contrib"],
+        Kind::Assertions => &[".", "contrib", "src/test/regress", "src/test/isolation"],
+    };
+    for folder in folders {
         exec::run(make().args(["-C", folder, "-j", &jobs]))?;
         exec::run(
             make()
@@ -58,12 +85,52 @@ pub fn build(suite: &str, version: u32, root: &Path, partial: &Path) -> Result<(
     let installed = destination.join(root.strip_prefix("/").unwrap_or(root));
     // The cache and the serve root may be different file systems, which a rename does not cross.
     exec::run(Command::new("cp").arg("-a").arg(&installed).arg(partial))?;
+    if kind == Kind::Assertions {
+        keep_suites(&source, &partial.join(SUITES))?;
+    }
     fs::remove_dir_all(&work)?;
     Ok((
         Path::new(PREFIX).join("bin"),
         format!("compiled from the source package of {suite}"),
     ))
 }
+
+/// Copies what the drivers of Postgres's test suites read out of a source tree that was built.
+fn keep_suites(source: &Path, suites: &Path) -> Result<()> {
+    for (from, names) in SUITE_FILES {
+        let folder = suites.join(Path::new(from).file_name().unwrap_or_default());
+        fs::create_dir_all(&folder)?;
+        let mut copy = Command::new("cp");
+        copy.arg("-a")
+            .args(names.iter().map(|name| source.join(from).join(name)))
+            .arg(&folder);
+        exec::run(&mut copy)?;
+    }
+    // Functions that the regression tests load from beside its own library.
+    let mut copy = Command::new("cp");
+    copy.arg("-a")
+        .args(["autoinc.so", "refint.so"].map(|name| source.join("contrib/spi").join(name)))
+        .arg(suites.join("regress"));
+    exec::run(&mut copy).map(drop)
+}
+
+const SUITE_FILES: [(&str, &[&str]); 2] = [
+    (
+        "src/test/regress",
+        &[
+            "sql",
+            "expected",
+            "data",
+            "parallel_schedule",
+            "resultmap",
+            "regress.so",
+        ],
+    ),
+    (
+        "src/test/isolation",
+        &["specs", "expected", "isolation_schedule"],
+    ),
+];
 
 /// Unpacks the source package and returns its folder.
 fn fetch(suite: &str, version: u32, work: &Path) -> Result<PathBuf> {

@@ -108,10 +108,7 @@ impl Golden {
             drop_database(server, &database)?;
             return Ok(Outcome::pass());
         }
-        step(
-            format!("pg{}", tree.version),
-            format!("{} {name} failed", self.folder),
-        );
+        step(&tree.name, format!("{} {name} failed", self.folder));
         let differences = fs::read_to_string(output.join("regression.diffs")).unwrap_or_default();
         drop_database(server, &database)?;
         Ok(Outcome::fail(

@@ -3,6 +3,7 @@
 //! A tier never decides that something need not run: what it cannot run is a failure with a name.
 
 pub mod client;
+pub mod core_suites;
 pub mod golden;
 pub mod libtest;
 pub mod unit;
@@ -20,10 +21,26 @@ pub enum Tier {
     Regress,
     /// Concurrent sessions in `tests/isolation`.
     Isolation,
+    /// Postgres's own regression suite; with `--full`, or when named.
+    CoreRegress,
+    /// Postgres's own isolation suite; with `--full`, or when named.
+    CoreIsolation,
 }
 
 impl Tier {
-    pub const ALL: [Tier; 4] = [Tier::Unit, Tier::Client, Tier::Regress, Tier::Isolation];
+    pub const ALL: [Tier; 6] = [
+        Tier::Unit,
+        Tier::Client,
+        Tier::Regress,
+        Tier::Isolation,
+        Tier::CoreRegress,
+        Tier::CoreIsolation,
+    ];
+
+    /// Those that run on every server; the others are for the one with assertions.
+    pub fn is_ours(self) -> bool {
+        !matches!(self, Tier::CoreRegress | Tier::CoreIsolation)
+    }
 
     pub fn name(self) -> &'static str {
         match self {
@@ -31,6 +48,8 @@ impl Tier {
             Tier::Client => "client",
             Tier::Regress => "regress",
             Tier::Isolation => "isolation",
+            Tier::CoreRegress => "core-regress",
+            Tier::CoreIsolation => "core-isolation",
         }
     }
 }
