@@ -271,16 +271,21 @@ impl Row {
 }
 
 /// Reads a registry table through a catalog snapshot.
+///
+/// A serializable transaction must not notice: a scan with an MVCC snapshot would put predicate
+/// locks on the registry, and a change of it could then make an application's transaction fail. So
+/// the scan returns every row version, and which are visible is asked of the snapshot beside it.
 pub fn scan(table: pg_sys::Oid, mut each: impl FnMut(&Row)) {
     // SAFETY: opened and closed here; an error in between is cleaned up by Postgres's resource owner.
     unsafe {
         let lock = pg_sys::AccessShareLock as i32;
         let relation = pg_sys::table_open(table, lock);
+        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetCatalogSnapshot(table));
         let scan = pg_sys::systable_beginscan(
             relation,
             pg_sys::InvalidOid,
             false,
-            core::ptr::null_mut(),
+            &raw mut pg_sys::SnapshotAnyData,
             0,
             core::ptr::null_mut(),
         );
@@ -289,9 +294,12 @@ pub fn scan(table: pg_sys::Oid, mut each: impl FnMut(&Row)) {
             if tuple.is_null() {
                 break;
             }
-            each(&Row { tuple, relation });
+            if pg_sys::table_tuple_satisfies_snapshot(relation, (*scan).slot, snapshot) {
+                each(&Row { tuple, relation });
+            }
         }
         pg_sys::systable_endscan(scan);
+        pg_sys::UnregisterSnapshot(snapshot);
         pg_sys::table_close(relation, lock);
     }
 }

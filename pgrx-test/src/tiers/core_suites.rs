@@ -70,7 +70,7 @@ const DATABASE_SETTINGS: [(&str, &str); 6] = [
 const SHADOWED: &str = "
     CREATE SCHEMA elsewhere;
     CREATE EXTENSION pg_tenancy SCHEMA elsewhere;
-    SELECT tenancy.bind(tenant_type => 'int', tenant_setting => 'elsewhere.tenant');
+    SELECT tenancy.bind(tenant_type => 'integer', tenant_setting => 'elsewhere.tenant');
     CREATE TABLE elsewhere.items (id int PRIMARY KEY, tenant_id int);
     INSERT INTO elsewhere.items VALUES (1, 1), (2, 1), (3, 2);
     SELECT tenancy.protect_table('elsewhere.items', mode => 'shadow');
