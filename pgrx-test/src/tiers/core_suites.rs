@@ -231,6 +231,7 @@ fn announced(stdout: &str) -> Option<usize> {
 fn sections(differences: &str) -> BTreeMap<String, String> {
     let mut sections: BTreeMap<String, String> = BTreeMap::new();
     let mut current = None;
+    let differences = without_oids(differences);
     for line in differences.lines() {
         if let Some(files) = line.strip_prefix("diff -") {
             let result = files.rsplit(['/', ' ']).next().unwrap_or(files);
@@ -247,6 +248,22 @@ fn sections(differences: &str) -> BTreeMap<String, String> {
         }
     }
     sections
+}
+
+/// Blots out numbers of five and more digits: oids of objects that users made begin there, and
+/// which one an object of the extension gets is nobody's business.
+fn without_oids(text: &str) -> String {
+    let mut blotted = String::with_capacity(text.len());
+    for run in text.split_inclusive(|c: char| !c.is_ascii_digit()) {
+        let digits = run.bytes().take_while(u8::is_ascii_digit).count();
+        if digits >= 5 {
+            blotted.extend(std::iter::repeat_n('#', digits));
+            blotted.push_str(&run[digits..]);
+        } else {
+            blotted.push_str(run);
+        }
+    }
+    blotted
 }
 
 /// Reads `NAME.diff`: the reason in lines that begin with `#`, then the difference.
@@ -312,6 +329,14 @@ mod tests {
         assert_eq!(
             judged(&[("boolean", &more)]),
             (2, vec!["boolean".to_owned()])
+        );
+    }
+
+    #[test]
+    fn oids_do_not_count_as_a_difference() {
+        assert_eq!(
+            without_oids("@@ -65,9 +1024,10 @@\n+ 16510 | f1\n+12345"),
+            "@@ -65,9 +1024,10 @@\n+ ##### | f1\n+#####"
         );
     }
 
