@@ -73,7 +73,8 @@ impl Args {
     /// Whether the server with assertions is wanted, which takes long to make and to test on.
     fn wants_assertions(&self) -> bool {
         let is_named = self.tiers.iter().any(|tier| !tier.is_ours());
-        is_named || self.full && self.on_servers().next().is_some()
+        let has_files = self.files.is_empty() || self.files.iter().any(|file| is_of_shadow(file));
+        is_named || self.full && has_files && self.on_servers().next().is_some()
     }
 
     /// The tiers that run on every server.
@@ -96,6 +97,11 @@ impl Args {
         let is_long = self.full || self.queries.is_some();
         Duration::from_secs(if is_long { 4 * 3600 } else { 20 * 60 })
     }
+}
+
+/// Whether a file of client tests is about shadow mode, and so runs on the server with assertions.
+fn is_of_shadow(file: &str) -> bool {
+    file.starts_with("shadow_")
 }
 
 /// Something that makes a row of the report.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow};
 
-use super::{Args, Executables, Outcomes, record, tree_with_extension};
+use super::{Args, Executables, Outcomes, is_of_shadow, record, tree_with_extension};
 use crate::cluster::{Cluster, Shutdown};
 use crate::fixture::{FULL_ENV, QUERIES_ENV, SEED_ENV};
 use crate::progress::step;
@@ -43,7 +43,7 @@ pub fn run_assertions(
     let tree = tree_with_extension(&pristine, run, args.profile())?;
     if args.on_servers().next().is_some() {
         let scope = Scope {
-            files: |name| name.starts_with("shadow_"),
+            files: is_of_shadow,
             takes_its_time: false,
         };
         run_tiers(args, &scope, &tree, run, executables, tiers)?;
