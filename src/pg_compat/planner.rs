@@ -181,3 +181,37 @@ pub unsafe fn ask_no_permissions(query: *mut pg_sys::Query) {
         }
     }
 }
+
+/// Takes entries that ask for no permissions off a plan's list: the executor asserts that each asks
+/// for some, and the planner that each relation it plans has one.
+///
+/// # Safety
+/// A plan that was just made.
+pub unsafe fn drop_empty_permissions(statement: *mut pg_sys::PlannedStmt) {
+    #[cfg(feature = "pg15")]
+    let _ = statement;
+    #[cfg(not(feature = "pg15"))]
+    // SAFETY: by the caller's promise; entries name places in the list, counted from 1.
+    unsafe {
+        use pgrx::PgList;
+        let all = PgList::<pg_sys::RTEPermissionInfo>::from_pg((*statement).permInfos);
+        let asks = |infos: *mut pg_sys::RTEPermissionInfo| (*infos).requiredPerms != 0;
+        if all.iter_ptr().all(asks) {
+            return;
+        }
+        let mut kept = PgList::<pg_sys::RTEPermissionInfo>::new();
+        let mut places = vec![0];
+        for infos in all.iter_ptr() {
+            let is_kept = asks(infos);
+            if is_kept {
+                kept.push(infos);
+            }
+            places.push(if is_kept { kept.len() as u32 } else { 0 });
+        }
+        for entry in PgList::<pg_sys::RangeTblEntry>::from_pg((*statement).rtable).iter_ptr() {
+            let place = (*entry).perminfoindex as usize;
+            (*entry).perminfoindex = places.get(place).copied().unwrap_or(0);
+        }
+        (*statement).permInfos = kept.into_pg();
+    }
+}

@@ -15,6 +15,7 @@ use super::state::{Level, Planning};
 use super::tables::{self, Known};
 use super::{compare, confirm, finish, guard, inject, nodes, statement};
 use crate::gucs::{self, ShadowPlacement};
+use crate::pg_compat::planner as compat;
 
 /// Plans a statement; `next` is the planner that would have been called.
 ///
@@ -74,6 +75,7 @@ unsafe fn attempt(
         let level = Level::begin(Planning::new(known.clone(), placement));
         inject::inject(query, known);
         let planned = next(query);
+        compat::drop_empty_permissions(planned);
         let planning = level.end();
         if planning.is_touched {
             // Another role may be bound where this one is not.
