@@ -311,7 +311,23 @@ unsafe fn give(
                 // Paths share their lists.
                 let list = pg_sys::list_copy((*path).joinrestrictinfo);
                 (*path).joinrestrictinfo = pg_sys::lappend(list, (*translated).cast());
+                if nodes::is(path.cast(), NodeTag::T_MergePath) {
+                    mark_and_restore(path.cast());
+                }
             }
+        }
+    }
+}
+
+/// A merge join that looks at each inner row once does not go back to rows of equal keys, which is for
+/// joins without further conditions; with one, its inner side has to be able to go back.
+unsafe fn mark_and_restore(path: *mut pg_sys::MergePath) {
+    // SAFETY: a path that the planner has just made.
+    unsafe {
+        if (*path).skip_mark_restore {
+            (*path).skip_mark_restore = false;
+            (*path).materialize_inner = (*path).innersortkeys.is_null()
+                && !pg_sys::ExecSupportsMarkRestore((*path).jpath.innerjoinpath);
         }
     }
 }
