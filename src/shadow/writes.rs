@@ -92,13 +92,16 @@ fn unchanged(
     if !same(node, before) || other_columns_change(table.relation) {
         return false;
     }
+    // SAFETY: a valid node. What a sub-select looks at is not found below.
+    if unsafe { pg_sys::checkExprHasSubLink(node) } {
+        return false;
+    }
     let mut looked_at = core::ptr::null_mut();
     // SAFETY: a valid node; sets of columns in Postgres's own numbering.
     unsafe {
         pg_sys::pull_varattnos(node, asked.number as u32, &mut looked_at);
         let whole_row = -pg_sys::FirstLowInvalidHeapAttributeNumber;
-        !pg_sys::checkExprHasSubLink(node)
-            && !pg_sys::bms_is_member(whole_row, looked_at)
+        !pg_sys::bms_is_member(whole_row, looked_at)
             && !pg_sys::bms_overlap(looked_at, permissions.updated)
             && !nodes::numbers(looked_at).is_empty()
     }
