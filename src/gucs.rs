@@ -58,15 +58,19 @@ static SHADOW_ENTRIES: GucSetting<i32> = GucSetting::<i32>::new(8192);
 static SHADOW_FLUSH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(60);
 static SHADOW_CONFIRM_MS: GucSetting<i32> = GucSetting::<i32>::new(100);
 static PRELOADED: AtomicBool = AtomicBool::new(false);
+static WITH_SERVER: AtomicBool = AtomicBool::new(false);
 static ADMIN_ROLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
 /// Defines the settings and reserves their prefix; called once from `_PG_init`.
 pub fn init() {
+    // SAFETY: a plain read of the process's state.
+    let server_starts = unsafe { pg_sys::process_shared_preload_libraries_in_progress };
+    WITH_SERVER.store(server_starts, Ordering::Relaxed);
     // `session_preload_libraries` are loaded while the session is set up; a function call that loads the
     // library comes later. A parallel worker loads what its leader has.
     // SAFETY: plain reads of the process's state.
     let before_any_statement = unsafe {
-        pg_sys::process_shared_preload_libraries_in_progress
+        server_starts
             || pg_sys::Mode != pg_sys::ProcessingMode::NormalProcessing
             || pg_compat::in_parallel_worker()
     };
@@ -133,8 +137,6 @@ pub fn init() {
         GucContext::Suset,
         GucFlags::default(),
     );
-    // SAFETY: a plain read of the process's state.
-    let server_starts = unsafe { pg_sys::process_shared_preload_libraries_in_progress };
     GucRegistry::define_int_guc(
         c"pg_tenancy.shadow_entries",
         c"How many distinct denials are kept in shared memory.",
@@ -234,4 +236,10 @@ pub fn admin_roles() -> Vec<String> {
 /// `shared_preload_libraries` or `session_preload_libraries`.
 pub fn is_preloaded() -> bool {
     PRELOADED.load(Ordering::Relaxed)
+}
+
+/// Whether the server loaded the library when it started, for all sessions: by
+/// `shared_preload_libraries`.
+pub fn comes_with_server() -> bool {
+    WITH_SERVER.load(Ordering::Relaxed)
 }

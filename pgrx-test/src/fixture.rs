@@ -318,6 +318,8 @@ pub trait ClientExt {
     fn error(&mut self, sql: &str) -> DbError;
     /// All rows as text.
     fn rows(&mut self, sql: &str) -> Vec<Vec<Option<String>>>;
+    /// First column of all rows, in which nothing may be NULL.
+    fn texts(&mut self, sql: &str) -> Vec<String>;
 }
 
 impl ClientExt for Client {
@@ -331,6 +333,14 @@ impl ClientExt for Client {
         let mut row = rows.remove(0);
         assert!(!row.is_empty(), "expected a column: {sql}");
         row.remove(0)
+    }
+
+    fn texts(&mut self, sql: &str) -> Vec<String> {
+        let first = |row: Vec<Option<String>>| row.into_iter().next().flatten();
+        self.rows(sql)
+            .into_iter()
+            .map(|row| first(row).unwrap_or_else(|| panic!("expected a value: {sql}")))
+            .collect()
     }
 
     fn int(&mut self, sql: &str) -> i64 {

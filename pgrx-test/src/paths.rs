@@ -16,11 +16,18 @@ use anyhow::{Context, Result};
 
 use crate::user;
 
-/// The checkout that this harness was built from.
+/// The checkout that cargo runs this harness from. It need not be the one that it was built from: checkouts
+/// that share a target folder share what is built in it.
 pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the crate is a folder of the workspace")
+    static WORKSPACE: OnceLock<PathBuf> = OnceLock::new();
+    WORKSPACE.get_or_init(|| {
+        let package = std::env::var_os("CARGO_MANIFEST_DIR")
+            .map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+        package
+            .parent()
+            .expect("the crate is a folder of the workspace")
+            .to_owned()
+    })
 }
 
 pub fn cache() -> Result<PathBuf> {

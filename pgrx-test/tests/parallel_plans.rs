@@ -36,11 +36,7 @@ const FOREIGN: &str =
     "SELECT count(*)::text FROM notes WHERE tenant_id IS DISTINCT FROM current_tenant_id()";
 
 fn assert_parallel(client: &mut Client) {
-    let plan = client.rows(&format!("EXPLAIN (ANALYZE, COSTS off, TIMING off) {COUNT}"));
-    let plan: Vec<_> = plan
-        .into_iter()
-        .map(|mut row| row.remove(0).unwrap_or_default())
-        .collect();
+    let plan = client.texts(&format!("EXPLAIN (ANALYZE, COSTS off, TIMING off) {COUNT}"));
     assert!(
         plan.iter()
             .any(|line| line.contains("Workers Launched: ") && !line.contains("Launched: 0")),

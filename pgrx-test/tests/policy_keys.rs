@@ -19,13 +19,10 @@ fn rows() -> String {
 fn keys(stage: &Stage) -> Vec<String> {
     stage
         .superuser()
-        .rows(
+        .texts(
             "SELECT conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint
              WHERE contype = 'f' AND conparentid = 0 AND connamespace = 'app'::regnamespace ORDER BY conname",
         )
-        .into_iter()
-        .filter_map(|mut row| row.remove(0))
-        .collect()
 }
 
 #[test]

@@ -10,14 +10,11 @@ const REPLACE: &str = r#"{"unique_keys": "replace"}"#;
 fn keys(stage: &Stage, table: &str) -> Vec<String> {
     stage
         .superuser()
-        .rows(&format!(
+        .texts(&format!(
             "SELECT coalesce(con.conname || ' ' || pg_get_constraintdef(con.oid), pg_get_indexdef(i.indexrelid))
              FROM pg_index i LEFT JOIN pg_constraint con ON con.conindid = i.indexrelid AND con.contype IN ('u', 'p', 'x')
              WHERE i.indrelid = 'app.{table}'::regclass AND (i.indisunique OR i.indisexclusion) ORDER BY 1"
         ))
-        .into_iter()
-        .filter_map(|mut row| row.remove(0))
-        .collect()
 }
 
 #[test]

@@ -14,13 +14,10 @@ const ITEMS: &str = "SELECT id FROM app.items";
 fn records(stage: &Stage) -> Vec<String> {
     stage
         .superuser()
-        .rows(
+        .texts(
             "SELECT concat_ws(' ', command, kind, \"precision\", right(row_tenant, 1), rows, statements)
              FROM tenancy.shadow_recorded() ORDER BY 1",
         )
-        .into_iter()
-        .map(|mut row| row.remove(0).expect("not null"))
-        .collect()
 }
 
 fn clear(stage: &Stage) {
@@ -399,11 +396,7 @@ fn workers_record() {
     let expected =
         session.int("SELECT count(*) FROM generate_series(2, 20000, 2) n WHERE n::text LIKE '%7%'");
     clear(&stage);
-    let plan = session.rows(&format!("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {sql}"));
-    let plan: Vec<_> = plan
-        .into_iter()
-        .filter_map(|mut row| row.remove(0))
-        .collect();
+    let plan = session.texts(&format!("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {sql}"));
     assert!(
         plan.iter().any(|line| line.contains("Workers Launched: 2")),
         "{plan:#?}"

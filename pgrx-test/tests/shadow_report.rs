@@ -30,14 +30,9 @@ fn report(stage: &Stage) -> String {
 }
 
 fn denials(stage: &Stage, columns: &str) -> Vec<String> {
-    stage
-        .owner()
-        .rows(&format!(
-            "SELECT concat_ws(' ', {columns}) FROM tenancy.shadow_denials ORDER BY 1"
-        ))
-        .into_iter()
-        .map(|mut row| row.remove(0).expect("not null"))
-        .collect()
+    stage.owner().texts(&format!(
+        "SELECT concat_ws(' ', {columns}) FROM tenancy.shadow_denials ORDER BY 1"
+    ))
 }
 
 #[test]
@@ -267,12 +262,9 @@ fn what_enforcement_refuses_is_counted() {
     let refused = |stage: &Stage| -> Vec<String> {
         stage
             .owner()
-            .rows(
+            .texts(
                 "SELECT concat_ws(' ', command, kind, right(context_tenant, 1), rows, query) FROM tenancy.denials ORDER BY 1",
             )
-            .into_iter()
-            .map(|mut row| row.remove(0).expect("not null"))
-            .collect()
     };
     assert_eq!(stage.tenant(B).rows(ITEMS).len(), 1);
     assert_eq!(refused(&stage), [""; 0]);

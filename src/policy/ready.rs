@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::spi;
 use crate::catalog;
 use crate::error::{Error, Kind, Result};
-use crate::registry::PinnedSearchPath;
+use crate::registry::{ActingRole, PinnedSearchPath, extension_owner};
 
 #[derive(Deserialize)]
 struct Report {
@@ -16,13 +16,7 @@ struct Report {
 
 /// Fails unless shadow mode has found nothing that enforcing the table would change.
 pub fn require(relation: pg_sys::Oid) -> Result<()> {
-    let _path = PinnedSearchPath::new();
-    let report: Option<Report> = spi::row(
-        "SELECT jsonb_build_object('ready', ready, 'reasons', reasons)::text
-         FROM tenancy.shadow_report() WHERE relation = $1",
-        &[relation.into()],
-    )?;
-    let Some(report) = report.filter(|report| !report.ready) else {
+    let Some(report) = report(relation)?.filter(|report| !report.ready) else {
         return Ok(());
     };
     let name = catalog::relation_name(relation)
@@ -34,4 +28,23 @@ pub fn require(relation: pg_sys::Oid) -> Result<()> {
     )
     .detail(format!("{}.", report.reasons.join("; ")))
     .hint("See tenancy.shadow_report() and tenancy.shadow_denials; mend the application, call tenancy.reset_shadow(..) and watch again, or give force => true."))
+}
+
+/// What `tenancy.shadow_report()` says of that table.
+fn report(relation: pg_sys::Oid) -> Result<Option<Report>> {
+    let Some(name) = catalog::relation_name(relation) else {
+        return Ok(None);
+    };
+    let _path = PinnedSearchPath::new();
+    let _role = ActingRole::new(extension_owner()?);
+    spi::row(
+        "SELECT jsonb_build_object('ready', r.ready, 'reasons', r.reasons)::text
+         FROM tenancy.protection p CROSS JOIN LATERAL tenancy.shadow_readiness($1, p.mode, p.mode_since) r
+         WHERE p.schema_name = $2 AND p.table_name = $3",
+        &[
+            relation.into(),
+            name.schema.as_str().into(),
+            name.name.as_str().into(),
+        ],
+    )
 }

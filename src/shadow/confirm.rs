@@ -14,6 +14,7 @@ use pg_sys::{PlannedStmt, Query, QueryDesc};
 use super::finish::Inventory;
 use super::kept::{self, Kept, NOT_KEPT};
 use super::state::Planning;
+use super::store::Unsettled;
 use super::{compare, repeatable, statement, store, unnoticed};
 use crate::{gucs, pg_compat};
 
@@ -156,13 +157,18 @@ pub unsafe fn after(query: *mut QueryDesc, chance: &Chance) {
     // SAFETY: by the caller's promise.
     unsafe {
         let is_parallel = (*(*query).plannedstmt).parallelModeNeeded;
-        let is_recorded = UNSETTLED.get() == chance.number
-            || (is_parallel && store::has_unsettled(chance.number));
-        if !is_recorded {
+        // What workers have recorded is in the store alone.
+        if !is_parallel && UNSETTLED.get() != chance.number {
+            return;
+        }
+        let unsettled = store::unsettled(chance.number);
+        if unsettled == Unsettled::None {
             return;
         }
         note_unsettled(chance.number);
-        let verdict = verdict(query, chance, is_parallel);
+        let verdict = (unsettled == Unsettled::Asks)
+            .then(|| verdict(query, chance, is_parallel))
+            .flatten();
         if (*pg_sys::ActivePortal).cplan.is_null() {
             kept::forget(chance.key);
         }

@@ -72,11 +72,10 @@ pub use store::init;
 pub use unrecorded::Unrecorded;
 
 use crate::error::{Error, Kind, Result};
-use crate::gucs;
 
 /// Refuses shadow mode where it could not see every statement, or would have nowhere to record.
 pub fn require() -> Result<()> {
-    if gucs::is_preloaded() && store::attach() {
+    if store::attach() {
         return Ok(());
     }
     Err(Error::new(

@@ -2,9 +2,9 @@
 //!
 //! Owns the small constructors. Must never decide anything, nor change a node that somebody else holds.
 
-use pgrx::{PgList, pg_sys};
+use pgrx::{PgList, pg_guard, pg_sys};
 
-use pg_sys::{Datum, List, Node};
+use pg_sys::{Datum, List, Node, NodeTag, Query, RangeTblEntry};
 
 /// The members of a list; none for NIL.
 ///
@@ -122,5 +122,44 @@ pub unsafe fn numbers(set: *const pg_sys::Bitmapset) -> Vec<i32> {
             return found;
         }
         found.push(member);
+    }
+}
+
+struct Search<'a> {
+    is_meant: &'a mut dyn FnMut(*mut RangeTblEntry) -> bool,
+}
+
+/// Whether an entry of a query's range table, or of one below it, is meant; stops at the first.
+///
+/// # Safety
+/// A valid query; `is_meant` gets valid entries.
+pub unsafe fn any_entry(
+    query: *mut Query,
+    mut is_meant: impl FnMut(*mut RangeTblEntry) -> bool,
+) -> bool {
+    let mut search = Search {
+        is_meant: &mut is_meant,
+    };
+    // SAFETY: by the caller's promise.
+    unsafe { visit(query.cast(), (&raw mut search).cast()) }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn visit(node: *mut Node, context: *mut core::ffi::c_void) -> bool {
+    if node.is_null() {
+        return false;
+    }
+    // SAFETY: Postgres passes each node of the query with the context of `any_entry`.
+    unsafe {
+        match (*node).type_ {
+            NodeTag::T_Query => pg_sys::query_tree_walker(
+                node.cast(),
+                Some(visit),
+                context,
+                pg_sys::QTW_EXAMINE_RTES_BEFORE as i32,
+            ),
+            NodeTag::T_RangeTblEntry => ((*context.cast::<Search<'_>>()).is_meant)(node.cast()),
+            _ => pg_sys::expression_tree_walker(node, Some(visit), context),
+        }
     }
 }

@@ -3,12 +3,9 @@
 //! Owns the text that records carry. Must never let a constant through: where the text cannot be read it is
 //! left out. Read by Postgres's own scanner, as pg_stat_statements does.
 
-use std::cell::RefCell;
 use std::ffi::{CStr, CString};
 
 use pgrx::prelude::*;
-
-use super::record::Record;
 
 /// Values that follow each other count as one, so that lists of any length make one text.
 const MORE: &str = ", ...";
@@ -19,30 +16,8 @@ struct Kinds {
     parameter: i32,
 }
 
-thread_local! {
-    /// Of the statement that was recorded last, since a statement is recorded once a row.
-    static LAST: RefCell<Option<(u64, u64, String)>> = const { RefCell::new(None) };
-}
-
-/// The normalised text of a record's statement.
-pub fn of_record(record: &Record<'_>) -> String {
-    use core::hash::{Hash, Hasher};
-    let mut hasher = std::collections::hash_map::DefaultHasher::new();
-    record.query.hash(&mut hasher);
-    let hash = hasher.finish();
-    let known = LAST.with_borrow(|last| {
-        last.as_ref()
-            .filter(|(statement, text, _)| *statement == record.statement && *text == hash)
-            .map(|(_, _, text)| text.clone())
-    });
-    known.unwrap_or_else(|| {
-        let text = normalise(record.query);
-        LAST.replace(Some((record.statement, hash, text.clone())));
-        text
-    })
-}
-
-fn normalise(query: &str) -> String {
+/// A statement without its values; empty where it cannot be read.
+pub fn normalise(query: &str) -> String {
     let Ok(text) = CString::new(query) else {
         return String::new();
     };

@@ -6,9 +6,9 @@
 
 use std::rc::Rc;
 
-use pgrx::prelude::*;
+use pgrx::pg_sys;
 
-use pg_sys::{Node, NodeTag, PlannedStmt, Query};
+use pg_sys::{PlannedStmt, Query};
 
 use super::finish::Inventory;
 use super::state::{Level, Planning};
@@ -30,7 +30,7 @@ pub unsafe fn plan(
     };
     // SAFETY: by the caller's promise.
     unsafe {
-        if !may_touch(query.cast(), &known) {
+        if !may_touch(query, &known) {
             return next(query);
         }
         if compare::takes_plan() {
@@ -92,38 +92,13 @@ unsafe fn attempt(
     }
 }
 
-struct Search<'a> {
-    known: &'a Known,
-}
-
 /// Whether a query names a table in shadow mode, or a function that may turn out to read one.
-unsafe fn may_touch(query: *mut Node, known: &Known) -> bool {
-    let mut search = Search { known };
+unsafe fn may_touch(query: *mut Query, known: &Known) -> bool {
     // SAFETY: by the caller's promise.
-    unsafe { touches(query, (&raw mut search).cast()) }
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn touches(node: *mut Node, context: *mut core::ffi::c_void) -> bool {
-    if node.is_null() {
-        return false;
-    }
-    // SAFETY: Postgres passes each node of the query with the context of `may_touch`.
     unsafe {
-        match (*node).type_ {
-            NodeTag::T_Query => pg_sys::query_tree_walker(
-                node.cast(),
-                Some(touches),
-                context,
-                pg_sys::QTW_EXAMINE_RTES_BEFORE as i32,
-            ),
-            NodeTag::T_RangeTblEntry => {
-                let entry = node.cast::<pg_sys::RangeTblEntry>();
-                let search = &*context.cast::<Search<'_>>();
-                (*entry).rtekind == pg_sys::RTEKind::RTE_FUNCTION
-                    || inject::shadowed(entry, search.known).is_some()
-            }
-            _ => pg_sys::expression_tree_walker(node, Some(touches), context),
-        }
+        nodes::any_entry(query, |entry| {
+            (*entry).rtekind == pg_sys::RTEKind::RTE_FUNCTION
+                || inject::shadowed(entry, known).is_some()
+        })
     }
 }

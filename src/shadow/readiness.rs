@@ -36,9 +36,8 @@ pub fn of(relation: pg_sys::Oid, mode: &str, since: i64) -> Result<Readiness> {
         dismissed: number(seen.dismissed),
         ..Readiness::default()
     };
-    for line in store::lines() {
-        let is_meant = line.relation == relation.to_u32() && !line.is_refused;
-        if is_meant && line.last_seen >= since {
+    for line in store::lines_of(relation.to_u32()) {
+        if !line.is_refused && line.last_seen >= since {
             found.denials += line.rows;
             found.last_denial = found.last_denial.max(Some(line.last_seen));
         }

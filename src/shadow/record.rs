@@ -98,7 +98,7 @@ pub struct Record<'a> {
     pub row_tenant: Option<&'a str>,
     /// Postgres's identifier of the statement; 0 where it computes none.
     pub query_id: i64,
-    /// The text of the statement as it was sent.
+    /// The text of the statement, without the values in it.
     pub query: &'a str,
     pub application_name: &'a str,
     /// Whether enforcement did refuse it, and not shadow mode found that it would.

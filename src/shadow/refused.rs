@@ -13,7 +13,7 @@ use pg_sys::QueryDesc;
 
 use super::record::{Command, Kind, Precision, Record};
 use super::statement::{self, Circumstances, Running};
-use super::store;
+use super::{nodes, store};
 use crate::hooks::{enforced_in, enforced_target, is_enforced};
 
 thread_local! {
@@ -122,43 +122,17 @@ pub unsafe fn missing_context(query: *mut QueryDesc) {
     }
 }
 
-struct Search {
-    found: Option<pg_sys::Oid>,
-}
-
 /// The first enforced table that a query names, at whatever depth.
 unsafe fn enforced_below(query: *const pg_sys::Query) -> Option<pg_sys::Oid> {
-    let mut search = Search { found: None };
+    let mut found = None;
     // SAFETY: by the caller's promise.
-    unsafe { look(query.cast_mut().cast(), (&raw mut search).cast()) };
-    search.found
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn look(node: *mut pg_sys::Node, context: *mut core::ffi::c_void) -> bool {
-    if node.is_null() {
-        return false;
-    }
-    // SAFETY: Postgres passes each node of the query with the context of `enforced_below`.
     unsafe {
-        match (*node).type_ {
-            pg_sys::NodeTag::T_Query => pg_sys::query_tree_walker(
-                node.cast(),
-                Some(look),
-                context,
-                pg_sys::QTW_EXAMINE_RTES_BEFORE as i32,
-            ),
-            pg_sys::NodeTag::T_RangeTblEntry => {
-                let relation = (*node.cast::<pg_sys::RangeTblEntry>()).relid;
-                if is_enforced(relation) {
-                    (*context.cast::<Search>()).found = Some(relation);
-                    return true;
-                }
-                false
-            }
-            _ => pg_sys::expression_tree_walker(node, Some(look), context),
-        }
-    }
+        nodes::any_entry(query.cast_mut(), |entry| {
+            found = Some((*entry).relid).filter(|relation| is_enforced(*relation));
+            found.is_some()
+        })
+    };
+    found
 }
 
 fn add(relation: pg_sys::Oid, command: Command, kind: Kind) {

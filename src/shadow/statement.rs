@@ -3,7 +3,7 @@
 //!
 //! Owns the stack of running queries. Must never raise: a shadow is not noticed.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
 use std::rc::Rc;
 
@@ -12,7 +12,7 @@ use pgrx::{PgList, pg_sys};
 use super::record::{Command, Kind, Precision, Record};
 use super::store::seen::{self, Count};
 use super::tables::{self, Known};
-use super::{bound, confirm, store, unrecorded};
+use super::{bound, confirm, normalise, store, unrecorded};
 use crate::context::{model::Resolved, resolve};
 use crate::gucs::{self, MissingContext};
 use crate::pg_compat::{self, planner as compat};
@@ -20,11 +20,14 @@ use crate::policy::Needs;
 
 thread_local! {
     static RUNNING: Cell<*mut pg_sys::QueryDesc> = const { Cell::new(core::ptr::null_mut()) };
+    /// Its normalised text, once a record has asked for it: a statement may be recorded once a row.
+    static TEXT: RefCell<Option<Rc<str>>> = const { RefCell::new(None) };
 }
 
 /// While it lives, that query runs.
 pub struct Running {
     outer: *mut pg_sys::QueryDesc,
+    outer_text: Option<Rc<str>>,
 }
 
 impl Running {
@@ -32,6 +35,7 @@ impl Running {
     pub fn begin(query: *mut pg_sys::QueryDesc) -> Self {
         Self {
             outer: RUNNING.replace(query),
+            outer_text: TEXT.take(),
         }
     }
 }
@@ -39,6 +43,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         RUNNING.set(self.outer);
+        TEXT.set(self.outer_text.take());
     }
 }
 
@@ -46,7 +51,7 @@ impl Drop for Running {
 pub struct Circumstances {
     user: Option<String>,
     tenant: Option<String>,
-    query: String,
+    query: Rc<str>,
     application: String,
     statement: u64,
 }
@@ -80,7 +85,7 @@ impl Circumstances {
                 tenant: context
                     .as_ref()
                     .and_then(|context| context.tenant().map(ToString::to_string)),
-                query: running_text(),
+                query: normalised_text(),
                 application: text(pg_sys::application_name),
                 statement: number(),
             }
@@ -134,6 +139,18 @@ pub fn number() -> u64 {
 /// Whether a query runs.
 pub fn is_running() -> bool {
     !RUNNING.get().is_null()
+}
+
+/// The text of the running statement, without the values in it.
+fn normalised_text() -> Rc<str> {
+    let known = TEXT.with_borrow(Clone::clone);
+    known.unwrap_or_else(|| {
+        let text: Rc<str> = normalise::normalise(&running_text()).into();
+        if is_running() {
+            TEXT.set(Some(text.clone()));
+        }
+        text
+    })
 }
 
 /// The text of the running statement alone, where several were sent together.
@@ -218,6 +235,8 @@ pub unsafe fn starts(query: *mut pg_sys::QueryDesc) -> bool {
     unsafe {
         let statement = (*query).plannedstmt;
         let is_inner = is_running();
+        // Our own statements, and Postgres's checks of foreign keys, are nobody's traffic.
+        let is_traffic = !pg_sys::InNoForceRLSOperation() && !unrecorded::now();
         let _running = Running::begin(query);
         let mut counted: Vec<pg_sys::Oid> = Vec::new();
         let (mut touched, mut is_refused) = (false, false);
@@ -240,8 +259,6 @@ pub unsafe fn starts(query: *mut pg_sys::QueryDesc) -> bool {
                 continue;
             };
             let is_bound = bound::binds(table, named.acting_role);
-            // Our own statements, and Postgres's checks of foreign keys, are nobody's traffic.
-            let is_traffic = !pg_sys::InNoForceRLSOperation() && !unrecorded::now();
             if is_traffic && !counted.contains(&table.relation) {
                 counted.push(table.relation);
                 let what = if is_bound {

@@ -2,11 +2,11 @@
 //!
 //! Owns the question. With `shared_preload_libraries` there are none.
 
-use pgrx::prelude::*;
 use serde::Deserialize;
 
 use super::store::seen;
 use crate::error::Result;
+use crate::gucs;
 use crate::policy::spi;
 use crate::registry::{self, ActingRole, PinnedSearchPath};
 
@@ -24,7 +24,7 @@ struct Session {
 
 /// What stands against believing that everything was seen since that moment.
 pub fn sessions(since: i64) -> Result<Vec<String>> {
-    if comes_with_the_server() {
+    if gucs::comes_with_server() {
         return Ok(Vec::new());
     }
     let mut reasons = Vec::new();
@@ -74,15 +74,4 @@ pub fn sessions(since: i64) -> Result<Vec<String>> {
         ));
     }
     Ok(reasons)
-}
-
-fn comes_with_the_server() -> bool {
-    // SAFETY: a string of the server's configuration, which does not change while it runs.
-    unsafe {
-        let list = pg_sys::shared_preload_libraries_string;
-        !list.is_null()
-            && core::ffi::CStr::from_ptr(list)
-                .to_string_lossy()
-                .contains("pg_tenancy")
-    }
 }

@@ -127,9 +127,6 @@ pub fn dump(database: &Database, arguments: &[&str]) -> String {
 
 pub fn plan_of(session: &mut Client, sql: &str) -> String {
     session
-        .rows(&format!("EXPLAIN (COSTS OFF) {sql}"))
-        .into_iter()
-        .filter_map(|mut row| row.remove(0))
-        .collect::<Vec<_>>()
+        .texts(&format!("EXPLAIN (COSTS OFF) {sql}"))
         .join("\n")
 }

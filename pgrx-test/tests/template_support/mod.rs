@@ -73,12 +73,9 @@ impl World {
 
 /// The bodies that a session sees, in their order.
 pub fn bodies(session: &mut Client, table: &str) -> String {
-    let rows = session.rows(&format!("SELECT body FROM app.{table} ORDER BY body"));
-    let bodies: Vec<String> = rows
-        .into_iter()
-        .filter_map(|mut row| row.remove(0))
-        .collect();
-    bodies.join(" ")
+    session
+        .texts(&format!("SELECT body FROM app.{table} ORDER BY body"))
+        .join(" ")
 }
 
 /// What a session may do, undone afterwards: for each command the number of rows it reached, or the

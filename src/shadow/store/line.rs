@@ -6,7 +6,6 @@
 use core::hash::{Hash, Hasher};
 use std::collections::hash_map::DefaultHasher;
 
-use pgrx::pg_sys;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::shadow::record::{Command, Kind, Precision, Record};
@@ -100,12 +99,10 @@ pub struct Line {
 
 impl Line {
     /// The first record of its kind.
-    pub fn new(record: &Record<'_>, query: &str, now: i64) -> Self {
-        // SAFETY: a plain read of the backend's state.
-        let database = unsafe { pg_sys::MyDatabaseId }.to_u32();
+    pub fn new(record: &Record<'_>, now: i64) -> Self {
         let mut line = Self {
             key: 0,
-            database,
+            database: super::own_database(),
             relation: record.relation.to_u32(),
             role: record.role.to_u32(),
             command: record.command,
@@ -117,7 +114,7 @@ impl Line {
             context_tenant: Text::new(record.context_tenant),
             row_tenant: Text::new(record.row_tenant),
             application_name: Text::new(Some(record.application_name)),
-            query: Text::new(Some(query)),
+            query: Text::new(Some(record.query)),
             rows: 1,
             statements: 1,
             confirmed_statements: 0,
@@ -127,7 +124,7 @@ impl Line {
             first_seen: now,
             last_seen: now,
         };
-        line.key = line.own_key(query);
+        line.key = line.own_key(record.query);
         line
     }
 
@@ -163,7 +160,6 @@ impl Line {
     }
 
     /// Whether a comparison of that statement has a say in it.
-    #[allow(dead_code)]
     pub fn is_unsettled(&self, statement: u64) -> bool {
         self.last_statement == statement
             && self.last_rows > 0
@@ -172,7 +168,6 @@ impl Line {
     }
 
     /// That statement loses nothing: what it added was a false alarm.
-    #[allow(dead_code)]
     pub fn dismiss(&mut self) {
         self.rows -= self.last_rows;
         self.statements -= 1;
@@ -181,7 +176,6 @@ impl Line {
     }
 
     /// That statement loses that many rows.
-    #[allow(dead_code)]
     pub fn confirm(&mut self, lost: i64) {
         self.confirmed_statements += 1;
         self.lost_rows = self.lost_rows.saturating_add(lost);
@@ -192,6 +186,8 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
+    use pgrx::pg_sys;
+
     use super::*;
 
     fn record(statement: u64) -> Record<'static> {

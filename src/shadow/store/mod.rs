@@ -23,7 +23,7 @@ pub use line::Line;
 pub use memory::attach;
 
 use super::record::Record;
-use super::{normalise, unrecorded};
+use super::unrecorded;
 
 /// Asks for memory and a worker while the server starts.
 pub fn init() {
@@ -39,8 +39,7 @@ pub fn add(record: &Record<'_>) {
     }
     // SAFETY: a plain read of the clock.
     let now = unsafe { pg_sys::GetCurrentTimestamp() };
-    let query = normalise::of_record(record);
-    let fresh = Line::new(record, &query, now);
+    let fresh = Line::new(record, now);
     let is_kept = memory::change(|store| {
         match place_of(store.lines, fresh.key) {
             Place::Taken(line) => line.count(record, now),
@@ -56,6 +55,10 @@ pub fn add(record: &Record<'_>) {
         seen::count(seen::key(record.relation.to_u32()), seen::Count::Overflowed);
     }
 }
+
+/// How often a line is confirmed: what it counts has to be mended then, and statements that are known to
+/// lose rows need not run again and again.
+const CONFIRMATIONS: i64 = 10;
 
 enum Place<'a> {
     Taken(&'a mut Line),
@@ -77,7 +80,6 @@ fn place_of(lines: &mut [Line], key: u64) -> Place<'_> {
 }
 
 /// What running a statement both ways has shown.
-#[allow(dead_code)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It loses nothing.
@@ -86,26 +88,46 @@ pub enum Verdict {
     Confirmed { lost: i64 },
 }
 
-fn own(line: &Line) -> bool {
+/// The database of this session.
+fn own_database() -> u32 {
     // SAFETY: a plain read of the backend's state.
-    let database = unsafe { pg_sys::MyDatabaseId }.to_u32();
-    line.key != 0 && line.database == database
+    unsafe { pg_sys::MyDatabaseId }.to_u32()
 }
 
-/// Whether that statement has records which are not exact.
-#[allow(dead_code)]
-pub fn has_unsettled(statement: u64) -> bool {
+fn own(line: &Line) -> bool {
+    line.key != 0 && line.database == own_database()
+}
+
+/// Records of a statement that are not exact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsettled {
+    /// It has none.
+    None,
+    /// Each is one of a line that was confirmed often enough: there is nothing to learn.
+    Known,
+    /// A verdict would say more.
+    Asks,
+}
+
+/// The records of that statement which are not exact.
+pub fn unsettled(statement: u64) -> Unsettled {
     memory::look(|lines| {
-        lines
-            .iter()
-            .any(|line| own(line) && line.is_unsettled(statement))
+        let mut found = Unsettled::None;
+        for line in lines {
+            if own(line) && line.is_unsettled(statement) {
+                if line.confirmed_statements < CONFIRMATIONS {
+                    return Unsettled::Asks;
+                }
+                found = Unsettled::Known;
+            }
+        }
+        found
     })
-    .unwrap_or(false)
+    .unwrap_or(Unsettled::None)
 }
 
 /// Applies a verdict to the records of that statement which are not exact. What another session has counted
 /// meanwhile with the same line stays as it is.
-#[allow(dead_code)]
 pub fn settle(statement: u64, verdict: Verdict) {
     let mut dismissed = Vec::new();
     memory::change(|store| {
@@ -144,17 +166,22 @@ pub fn lines() -> Vec<Line> {
     lines_where(|line| own(line) && line.rows > 0)
 }
 
-/// Forgets lines and counters: of a table of this database, or of all of it.
-pub fn forget(relation: Option<u32>) {
-    forget_where(|line| own(line) && relation.is_none_or(|relation| line.relation == relation));
-    let (all, one) = (seen::key(0), relation.map(seen::key));
-    seen::forget(|key| match one {
-        Some(one) => key == one,
-        None => seen::database_of(key) == seen::database_of(all),
-    });
+/// What was recorded of one of its tables.
+pub fn lines_of(relation: u32) -> Vec<Line> {
+    lines_where(|line| own(line) && line.rows > 0 && line.relation == relation)
 }
 
-/// The same for a database that is no more.
+/// Forgets lines and counters: of a table of this database, or of all of it.
+pub fn forget(relation: Option<u32>) {
+    let Some(relation) = relation else {
+        return forget_database(own_database());
+    };
+    forget_where(|line| own(line) && line.relation == relation);
+    let table = seen::key(relation);
+    seen::forget(|key| key == table);
+}
+
+/// The same for all of a database.
 pub fn forget_database(database: u32) {
     forget_where(|line| line.key != 0 && line.database == database);
     seen::forget(|key| seen::database_of(key) == database);

@@ -61,9 +61,7 @@ pub enum Count {
 
 /// The key of a table of this database.
 pub fn key(relation: u32) -> u64 {
-    // SAFETY: a plain read of the backend's state.
-    let database = unsafe { pg_sys::MyDatabaseId }.to_u32();
-    key_in(database, relation)
+    key_in(super::own_database(), relation)
 }
 
 /// The key of a table of any database.

@@ -3,19 +3,20 @@
 //! The application filters by itself, so that nothing is denied, but for the last group, in which nearly
 //! everything is.
 
-use std::time::Instant;
+mod confirmation;
+mod recording;
 
 use anyhow::{Result, ensure};
 use postgres::Client;
 
-use super::Bench;
-use super::filters::SEQUENTIAL;
-use super::report::{Bound, Figure, Unit};
-use super::rounds::{Contender, interleave};
-use super::schema::{self, ROW};
-use super::session::{self, DATABASE, Measured, Session};
-use super::stats::Summary;
-use super::variant::{APPLICATION, Identity, Variant};
+use crate::bench::Bench;
+use crate::bench::filters::SEQUENTIAL;
+use crate::bench::report::{Bound, Figure, Unit};
+use crate::bench::rounds::{Contender, interleave};
+use crate::bench::schema::{self, ROW};
+use crate::bench::session::{self, DATABASE, Measured, Session};
+use crate::bench::stats::Summary;
+use crate::bench::variant::{APPLICATION, Identity, Variant};
 
 /// Modes by schema; the first is what the others are compared with.
 const CONTENDERS: [(&str, &str); 3] = [
@@ -63,12 +64,6 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<Figure>> {
             format!("SELECT count(*) FROM $.kinds k WHERE EXISTS (SELECT FROM $.items i WHERE i.amount = k.id AND i.tenant_id = '{tenant}')"),
             1.1,
         ),
-        (
-            "bare count(*)",
-            SEQUENTIAL,
-            "SELECT count(*) FROM $.own".to_owned(),
-            1.3,
-        ),
     ];
     let mut figures = Vec::new();
     for (what, settings, query, target) in &queries {
@@ -77,28 +72,26 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<Figure>> {
             bench, &identity, what, settings, query, *target, run,
         )?);
     }
-    for (what, query, target) in [
-        ("planning, 8 tables", eight_tables(), 1.5),
-        (
-            "planning, no table in shadow mode",
-            "SELECT * FROM shadow_none.items a JOIN shadow_none.items b USING (id) WHERE a.amount = 1"
-                .to_owned(),
-            1.02,
-        ),
-    ] {
-        let run = |query: String| {
-            let plan = format!(
-                "DO $do$ BEGIN FOR i IN 1..{PLANNED} LOOP EXECUTE $q$EXPLAIN {query}$q$; END LOOP; END $do$"
-            );
-            move |session: &mut Client| session.execute_all(&plan).map(|()| String::new())
-        };
-        if what.starts_with("planning, no") {
-            figures.extend(unrelated(bench, &identity, &mut owner, what, &run(query), target)?);
-        } else {
-            figures.extend(compare(bench, &identity, what, "", &query, target, run)?);
-        }
-    }
-    figures.extend(recording(bench, &identity, &mut owner)?);
+    figures.extend(bare_count(bench, &identity)?);
+    figures.extend(confirmation::measure(bench, &identity, &mut owner)?);
+    let planning = |query: String| {
+        let plan = format!(
+            "DO $do$ BEGIN FOR i IN 1..{PLANNED} LOOP EXECUTE $q$EXPLAIN {query}$q$; END LOOP; END $do$"
+        );
+        move |session: &mut Client| session.execute_all(&plan).map(|()| String::new())
+    };
+    let eight = eight_tables();
+    figures.extend(compare(
+        bench,
+        &identity,
+        "planning, 8 tables",
+        "",
+        &eight,
+        1.5,
+        planning,
+    )?);
+    figures.extend(unrelated(bench, &identity, &mut owner, planning)?);
+    figures.extend(recording::measure(bench, &identity, &mut owner)?);
     let bytes = owner.value(
         "SELECT coalesce(sum(allocated_size), 0) / 1024.0 FROM pg_shmem_allocations WHERE name = 'pg_tenancy shadow'",
     )?;
@@ -166,24 +159,12 @@ fn compare<R: FnMut(&mut Client) -> Result<String>>(
     run: impl Fn(String) -> R,
 ) -> Result<Vec<Figure>> {
     let mut contenders = Vec::new();
-    let mut expected = None;
-    for (name, schema) in CONTENDERS {
-        let mut run = run(query.replace("$.", &format!("{schema}.")));
+    for (_, schema) in CONTENDERS {
         let mut session = Variant::Tenancy.open(bench, identity)?;
         session.execute_all(settings)?;
-        let answer = run(&mut session)?;
-        let expected = expected.get_or_insert_with(|| answer.clone()).clone();
-        ensure!(
-            answer == expected,
-            "{what}, {name}: {answer}, not {expected}"
-        );
-        let mut session = Measured::new(session)?;
-        contenders.push(Contender::new(move || {
-            let (time, _) = session.time(&mut run)?;
-            Ok(time)
-        }));
+        contenders.push((session, run(query.replace("$.", &format!("{schema}.")))));
     }
-    let summaries = interleave(bench.scale.rounds, contenders)?;
+    let summaries = measured(bench, what, contenders)?;
     let figure = |((name, _), summary): (&(&str, &str), &Summary)| {
         let figure = Figure::new(what, *name, Unit::Milliseconds, summary.clone())
             .against("not protected", &summaries[0]);
@@ -196,15 +177,76 @@ fn compare<R: FnMut(&mut Client) -> Result<String>>(
     Ok(CONTENDERS.iter().zip(&summaries).map(figure).collect())
 }
 
-/// The same statement, while other tables are in shadow mode and while none is.
-fn unrelated(
+/// A count of everything: with a tenant to compare each row with, be it a literal, it is another query.
+fn bare_count(bench: &Bench, identity: &Identity) -> Result<Vec<Figure>> {
+    let what = "bare count(*)";
+    let tenant = &identity.tenant;
+    let contenders = [
+        ("not protected", "shadow_none.own", String::new()),
+        (
+            "not protected, literal WHERE",
+            "shadow_none.own",
+            format!(" WHERE tenant_id = '{tenant}'"),
+        ),
+        ("shadow", "shadow_shadow.own", String::new()),
+        ("enforced", "shadow_enforce.own", String::new()),
+    ];
+    let mut sessions = Vec::new();
+    for (_, table, filter) in &contenders {
+        let mut session = Variant::Tenancy.open(bench, identity)?;
+        session.execute_all(SEQUENTIAL)?;
+        let query = format!("SELECT count(*) FROM {table}{filter}");
+        sessions.push((session, move |session: &mut Client| session.value(&query)));
+    }
+    let summaries = measured(bench, what, sessions)?;
+    Ok(contenders
+        .iter()
+        .zip(&summaries)
+        .map(|((name, ..), summary)| {
+            let figure = Figure::new(what, *name, Unit::Milliseconds, summary.clone())
+                .against("not protected", &summaries[0]);
+            if *name == "shadow" {
+                figure.target(Bound::AtMost(1.3))
+            } else {
+                figure
+            }
+        })
+        .collect())
+}
+
+/// Times of the same question side by side; all give the same answer.
+fn measured<R: FnMut(&mut Client) -> Result<String>>(
+    bench: &Bench,
+    what: &str,
+    contenders: Vec<(Client, R)>,
+) -> Result<Vec<Summary>> {
+    let mut timed = Vec::new();
+    let mut expected = None;
+    for (mut session, mut run) in contenders {
+        let answer = run(&mut session)?;
+        let expected = expected.get_or_insert_with(|| answer.clone()).clone();
+        ensure!(answer == expected, "{what}: {answer}, not {expected}");
+        let mut session = Measured::new(session)?;
+        timed.push(Contender::new(move || {
+            let (time, _) = session.time(&mut run)?;
+            Ok(time)
+        }));
+    }
+    interleave(bench.scale.rounds, timed)
+}
+
+/// A statement of tables that are not in shadow mode, while others are and while none is.
+fn unrelated<R: Fn(&mut Client) -> Result<String>>(
     bench: &Bench,
     identity: &Identity,
     owner: &mut Client,
-    what: &str,
-    run: &impl Fn(&mut Client) -> Result<String>,
-    target: f64,
+    planning: impl Fn(String) -> R,
 ) -> Result<Vec<Figure>> {
+    let what = "planning, no table in shadow mode";
+    let run = planning(
+        "SELECT * FROM shadow_none.items a JOIN shadow_none.items b USING (id) WHERE a.amount = 1"
+            .to_owned(),
+    );
     let mut session = Measured::new(Variant::Tenancy.open(bench, identity)?)?;
     let mut samples = [Vec::new(), Vec::new()];
     for _ in 0..bench.scale.rounds {
@@ -215,8 +257,8 @@ fn unrelated(
             ))?;
             // The first statement after a change reads the registry.
             session.time(|session| session.value("SELECT 1"))?;
-            session.time(run)?;
-            samples.push(session.time(run)?.0);
+            session.time(&run)?;
+            samples.push(session.time(&run)?.0);
         }
     }
     let [without, with] = samples.map(Summary::of);
@@ -224,56 +266,6 @@ fn unrelated(
         Figure::new(what, "none is", Unit::Milliseconds, without.clone()),
         Figure::new(what, "others are", Unit::Milliseconds, with)
             .against("none is", &without)
-            .target(Bound::AtMost(target)),
+            .target(Bound::AtMost(1.02)),
     ])
-}
-
-/// Rows that are denied, by one session and by eight.
-fn recording(bench: &Bench, identity: &Identity, owner: &mut Client) -> Result<Vec<Figure>> {
-    let denied = bench.scale.rows - bench.scale.rows / bench.scale.tenants;
-    let query = "SELECT count(*) FROM shadow_shadow.items";
-    let mut figures = Vec::new();
-    for sessions in [1, 8] {
-        let mut rates = Vec::new();
-        for _ in 0..bench.scale.slow_rounds {
-            owner.execute_all("SELECT tenancy.reset_shadow()")?;
-            let mut clients = Vec::new();
-            for _ in 0..sessions {
-                let mut client = Variant::Tenancy.open(bench, identity)?;
-                client.execute_all(SEQUENTIAL)?;
-                clients.push(client);
-            }
-            let since = Instant::now();
-            std::thread::scope(|scope| {
-                let running: Vec<_> = clients
-                    .into_iter()
-                    .map(|mut client| scope.spawn(move || client.value(query)))
-                    .collect();
-                running
-                    .into_iter()
-                    .try_for_each(|session| session.join().expect("no panic").map(|_| ()))
-            })?;
-            rates.push((denied * sessions) as f64 / since.elapsed().as_secs_f64());
-            let kept: u64 = owner
-                .value("SELECT sum(denials) FROM tenancy.shadow_report() WHERE relation = 'shadow_shadow.items'::regclass")?
-                .parse()?;
-            ensure!(
-                kept == denied * sessions,
-                "{kept} of {} denials",
-                denied * sessions
-            );
-        }
-        figures.push(Figure::new(
-            "recording denied rows",
-            if sessions == 1 {
-                "1 session"
-            } else {
-                "8 sessions"
-            },
-            Unit::RowsPerSecond,
-            Summary::of(rates),
-        ));
-    }
-    owner.execute_all("SELECT tenancy.reset_shadow()")?;
-    Ok(figures)
 }
