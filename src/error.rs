@@ -16,6 +16,8 @@ pub enum Kind {
     InvalidTextRepresentation,
     /// 22023: an argument or a setting that parses but cannot be.
     InvalidParameterValue,
+    /// 22004: an argument that may not be null.
+    NullValueNotAllowed,
     /// 42P01: a relation that does not exist.
     UndefinedTable,
     /// 42703: a column that does not exist.
@@ -60,6 +62,7 @@ impl Kind {
             Self::InsufficientPrivilege => C::ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::InvalidTextRepresentation => C::ERRCODE_INVALID_TEXT_REPRESENTATION,
             Self::InvalidParameterValue => C::ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::NullValueNotAllowed => C::ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Self::UndefinedTable => C::ERRCODE_UNDEFINED_TABLE,
             Self::UndefinedColumn => C::ERRCODE_UNDEFINED_COLUMN,
             Self::UndefinedObject => C::ERRCODE_UNDEFINED_OBJECT,

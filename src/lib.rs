@@ -5,6 +5,7 @@
 mod binding;
 mod cache;
 mod catalog;
+mod checks;
 mod context;
 mod document;
 mod error;

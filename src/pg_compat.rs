@@ -209,3 +209,23 @@ pub unsafe fn named_memory(
         Some((memory, found))
     }
 }
+
+/// Oid and modifier of a type by its name, as a column definition spells it. Raises Postgres's own error
+/// where there is none.
+pub fn parse_type(name: &str) -> (pg_sys::Oid, i32) {
+    let name = crate::catalog::c_string(name);
+    let (mut oid, mut modifier) = (pg_sys::InvalidOid, -1);
+    // SAFETY: a NUL-terminated string, and places for both answers.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        pg_sys::parseTypeString(name.as_ptr(), &mut oid, &mut modifier, false);
+        #[cfg(not(feature = "pg15"))]
+        pg_sys::parseTypeString(
+            name.as_ptr(),
+            &mut oid,
+            &mut modifier,
+            core::ptr::null_mut(),
+        );
+    }
+    (oid, modifier)
+}

@@ -98,6 +98,12 @@ impl PinnedSearchPath {
         Self::with(&[(c"search_path", &catalog::c_string(&path))])
     }
 
+    /// The path is `pg_catalog` and then that schema, which need not exist.
+    pub fn before_schema(schema: &str) -> Self {
+        let path = format!("pg_catalog, {}, pg_temp", catalog::quote_identifier(schema));
+        Self::with(&[(c"search_path", &catalog::c_string(&path))])
+    }
+
     fn with(more: &[(&CStr, &CStr)]) -> Self {
         let path = [
             (c"search_path", c"pg_catalog, pg_temp"),

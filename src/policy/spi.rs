@@ -86,6 +86,23 @@ pub fn row_planned<T: DeserializeOwned>(
     Ok(rows_planned(sql, arguments)?.into_iter().next())
 }
 
+/// The first row of a statement that changes something and returns JSON text.
+pub fn changed_row<T: DeserializeOwned>(
+    sql: &str,
+    arguments: &[DatumWithOid<'_>],
+) -> Result<Option<T>> {
+    let _path = PinnedSearchPath::new();
+    let text: Option<String> = Spi::connect_mut(|client| {
+        let rows = client.update(sql, Some(1), arguments)?;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        rows.first().get_one()
+    })
+    .map_err(failed)?;
+    Ok(parsed(text.as_slice())?.into_iter().next())
+}
+
 /// The first row of a query as [`rows`] runs it.
 pub fn row<T: DeserializeOwned>(sql: &str, arguments: &[DatumWithOid<'_>]) -> Result<Option<T>> {
     Ok(rows(sql, arguments)?.into_iter().next())

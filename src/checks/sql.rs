@@ -1,0 +1,9 @@
+//! The SQL of the checks.
+
+use pgrx::prelude::*;
+
+extension_sql_file!(
+    "../../sql/88_expected_columns.sql",
+    name = "expected_columns",
+    requires = ["validate"]
+);
