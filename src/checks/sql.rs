@@ -7,3 +7,8 @@ extension_sql_file!(
     name = "expected_columns",
     requires = ["validate"]
 );
+extension_sql_file!(
+    "../../sql/89_migration_checks.sql",
+    name = "migration_checks",
+    requires = ["expected_columns"]
+);
