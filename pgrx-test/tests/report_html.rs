@@ -85,6 +85,7 @@ fn everything_is_on_it() {
     assert_eq!(
         texts(&page, "h2"),
         [
+            "Health",
             "Tables",
             "Denials over time",
             "Tenant to tenant",
@@ -125,9 +126,64 @@ fn everything_is_on_it() {
         denials.iter().any(|denial| denial.contains("no context")),
         "{denials:?}"
     );
-    let findings = texts(&page, "#findings .entry");
-    assert!(!findings.is_empty());
     assert!(!page.html().contains("a secret"));
+}
+
+#[test]
+fn findings_and_grades_are_on_it() {
+    let stage = stage();
+    let reason = "accepted by <b onclick=alert(4)>me</b> & co";
+    let mut superuser = stage.superuser();
+    superuser
+        .execute(
+            "SELECT tenancy.waive('rls-off', 'table app.quiet', $1, 'infinity')",
+            &[&reason],
+        )
+        .unwrap();
+    let page = Html::parse_document(&page(&stage, ""));
+    let parts = texts(&page, "#health .part");
+    assert_eq!(parts.len(), 8, "{parts:?}");
+    assert!(
+        parts[0].starts_with("coverage error") && parts[0].contains("rls-off"),
+        "{parts:?}"
+    );
+    let graded = superuser.rows("SELECT component || ' ' || grade FROM tenancy.health()");
+    for (part, row) in parts.iter().zip(graded) {
+        assert!(part.starts_with(row[0].as_deref().unwrap()), "{part}");
+    }
+    assert_eq!(texts(&page, "#health details pre").len(), 8);
+
+    let rows = superuser.rows("SELECT code, level, object, detail, coalesce(remediation, ''), waived, coalesce(reason, '') FROM tenancy.validate()");
+    let entries = texts(&page, "#findings .entry");
+    assert_eq!(entries.len(), rows.len());
+    let spaced = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for row in &rows {
+        let row: Vec<&str> = row
+            .iter()
+            .map(|text| text.as_deref().unwrap_or_default())
+            .collect();
+        let start = spaced(&format!("{} {} {}", row[1], row[2], row[0]));
+        let entry = entries.iter().find(|entry| entry.starts_with(&start));
+        let entry = entry.unwrap_or_else(|| panic!("{start} is not in {entries:#?}"));
+        assert!(entry.contains(&spaced(row[3])), "{entry}");
+        assert!(entry.ends_with(&spaced(row[4])), "{entry}");
+        assert_eq!(entry.contains(reason), row[5] == "t", "{entry}");
+    }
+    let hostile = entries
+        .iter()
+        .find(|entry| entry.starts_with("error") && entry.contains(TABLE));
+    assert!(hostile.is_some(), "{entries:#?}");
+    assert!(entries.last().unwrap().contains(reason), "waived ones last");
+    let mended = rows
+        .iter()
+        .filter(|row| row[4].as_deref() != Some(""))
+        .count();
+    let remediations = texts(&page, "#findings details pre");
+    assert_eq!(remediations.len(), mended);
+    assert!(
+        remediations.iter().any(|sql| sql.contains(TABLE)),
+        "{remediations:#?}"
+    );
 }
 
 #[test]
@@ -219,11 +275,24 @@ fn an_empty_database_has_one_too() {
 }
 
 /// Runs in the page and leaves what it measured in the title.
+///
+/// Everything is opened first. Contrast is that of WCAG 2, for every element with text of its own.
 const PROBE: &str = "<script>addEventListener('load', () => {
+    for (const details of document.querySelectorAll('details')) details.open = true;
     const inside = element => element.closest('.box') && !element.matches('.box');
     const wide = [...document.body.querySelectorAll('*')]
         .filter(element => !inside(element) && !element.closest('svg') && element.getBoundingClientRect().right > innerWidth + 0.5);
-    document.title = JSON.stringify({ width: innerWidth, scroll: document.documentElement.scrollWidth,
+    const parts = colour => colour.match(/[0-9.]+/g).map(Number);
+    const light = colour => { const [r, g, b] = parts(colour).map(part => { const c = part / 255; return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4; });
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+    const back = element => { const colour = getComputedStyle(element).backgroundColor; const all = parts(colour);
+        return all.length < 4 || all[3] > 0 ? colour : back(element.parentElement); };
+    const contrast = element => { const [a, b] = [light(getComputedStyle(element).color), light(back(element))]; return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05); };
+    const worded = [...document.body.querySelectorAll('*')].filter(element => !element.closest('svg, script') && [...element.childNodes].some(node => node.nodeType === 3 && node.data.trim()));
+    const faint = worded.filter(element => contrast(element) < 4.5);
+    document.title = JSON.stringify({ width: innerWidth, scroll: document.documentElement.scrollWidth, worded: worded.length,
+        faint: faint.map(element => contrast(element).toFixed(1) + ' ' + element.outerHTML.slice(0, 80)),
+        small: worded.filter(element => parseFloat(getComputedStyle(element).fontSize) < 11).map(element => element.outerHTML.slice(0, 80)),
         wide: wide.map(element => element.outerHTML.slice(0, 80)), dark: matchMedia('(prefers-color-scheme: dark)').matches,
         boxes: [...document.querySelectorAll('.box')].map(box => box.scrollWidth > box.clientWidth),
         sizes: [...document.querySelectorAll('section')].map(section => section.offsetHeight) }); });</script>";
@@ -255,6 +324,14 @@ fn a_browser_shows_it_on_a_phone_and_in_the_dark() {
             assert_eq!(seen["scroll"], width, "the page scrolls sideways: {seen}");
             assert_eq!(seen["wide"].as_array().map(Vec::len), Some(0), "{seen}");
             assert_eq!(seen["dark"], dark, "{seen}");
+            assert!(seen["worded"].as_i64() > Some(50), "{seen}");
+            for nothing in ["faint", "small"] {
+                assert_eq!(
+                    seen[nothing].as_array().map(Vec::len),
+                    Some(0),
+                    "{nothing}: {seen}"
+                );
+            }
             assert!(
                 seen["sizes"]
                     .as_array()

@@ -21,4 +21,13 @@ fn a_standby_finds_what_its_primary_has() {
     let found = session.rows("SELECT code FROM tenancy.validate() WHERE level = 'error'");
     let found: Vec<_> = found.into_iter().flatten().flatten().collect();
     assert_eq!(found, ["rls-off", "rule-failed"]);
+    assert_eq!(
+        session.int(&format!(
+            "SELECT count(*) FROM tenancy.access_matrix('{}') WHERE reach = 'all tenants'",
+            stage.app
+        )),
+        4
+    );
+    let graded = session.rows("SELECT component FROM tenancy.health() WHERE grade <> 'unknown'");
+    assert_eq!(graded.len(), 7, "all but the data: {graded:?}");
 }

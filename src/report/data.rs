@@ -4,6 +4,8 @@
 
 use serde::Deserialize;
 
+use super::health::Health;
+
 /// All of it.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
@@ -17,6 +19,8 @@ pub struct Report {
     pub tables: Vec<Table>,
     /// What was recorded, the latest first.
     pub denials: Vec<Denial>,
+    /// How each component is, where that was asked for.
+    pub health: Option<Vec<Health>>,
     /// What the validator found.
     pub findings: Findings,
 }
@@ -99,6 +103,12 @@ pub struct Denial {
 pub struct Finding {
     /// Its code.
     pub code: String,
+    /// The rule's code, where that failed.
+    #[serde(default)]
+    pub rule: Option<String>,
+    /// The rule's topic.
+    #[serde(default)]
+    pub topic: Option<String>,
     /// `error`, `warn` or `info`.
     pub level: String,
     /// What it is about.

@@ -4,6 +4,9 @@ use maud::{Markup, html};
 
 use super::data::{Finding, Findings};
 
+/// How many are shown.
+const LIMIT: usize = 500;
+
 /// The list, the worst first, waived ones last.
 pub fn section(findings: &Findings) -> Markup {
     html! {
@@ -23,7 +26,7 @@ fn list(all: &[Finding]) -> Markup {
     let mut sorted: Vec<&Finding> = all.iter().collect();
     sorted.sort_by_key(|finding| (finding.waived, rank(&finding.level)));
     html! {
-        @for finding in sorted {
+        @for finding in sorted.iter().take(LIMIT) {
             div.entry {
                 div {
                     span class=(class(&finding.level)) { (finding.level) } " "
@@ -34,8 +37,16 @@ fn list(all: &[Finding]) -> Markup {
                 @if let Some(reason) = finding.reason.as_deref().filter(|_| finding.waived) {
                     p.soft { "Accepted: " (reason) }
                 }
-                @if let Some(remediation) = &finding.remediation { pre { (remediation) } }
+                @if let Some(remediation) = &finding.remediation {
+                    details {
+                        summary { "remediation" }
+                        pre { (remediation) }
+                    }
+                }
             }
+        }
+        @if sorted.len() > LIMIT {
+            p.soft { (sorted.len() - LIMIT) " more are in tenancy.validate()." }
         }
     }
 }

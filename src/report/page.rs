@@ -7,7 +7,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::data::{Findings, Report};
 use super::style::SHEET;
-use super::{denials, findings, matrix, tables, timeline};
+use super::{board, denials, findings, matrix, tables, timeline};
 
 /// The document.
 pub fn render(report: &Report) -> String {
@@ -29,6 +29,7 @@ pub fn render(report: &Report) -> String {
                     h1 { "Tenancy of " (report.database) }
                     p.soft { (report.made_at) ". All times are in " (report.time_zone) "." }
                     (sums(report))
+                    (board::section(report.health.as_deref()))
                     (tables::section(&report.tables))
                     (timeline::section(&report.denials))
                     (matrix::section(&report.denials))
@@ -77,6 +78,7 @@ fn sums(report: &Report) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::super::data::{Denial, Finding, Table};
+    use super::super::health::{Grade, Health};
     use super::*;
 
     const EVIL: &str = "\"><script>alert(1)</script><img src=x onerror='alert(2)'>&amp;\u{202e}";
@@ -112,8 +114,16 @@ mod tests {
                 last_seen: evil(),
                 ..Denial::default()
             }],
+            health: Some(vec![Health {
+                component: "context",
+                grade: Grade::Warn,
+                reason: evil(),
+                look_at: evil(),
+            }]),
             findings: Findings::Found(vec![Finding {
                 code: evil(),
+                rule: some(),
+                topic: some(),
                 level: evil(),
                 object: evil(),
                 detail: some(),
@@ -132,7 +142,7 @@ mod tests {
         assert_eq!(
             page.matches("&lt;script&gt;alert(1)&lt;/script&gt;")
                 .count(),
-            32
+            34
         );
         let failed = Report {
             findings: Findings::Failed(EVIL.to_owned()),

@@ -44,6 +44,10 @@ pre { margin: .3rem 0 0; padding: .6rem; background: var(--page); border-radius:
 .entry > p { margin: .25rem 0; }
 .entry dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(7.5rem, 1fr)); gap: .35rem .9rem; margin: .5rem 0 0; }
 .entry dt { color: var(--soft); font-size: .8rem; } .entry dd { margin: 0; min-width: 0; unicode-bidi: isolate; }
+.board { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(16rem, 100%), 1fr)); gap: .25rem 1.5rem; }
+.part { border-top: 1px solid var(--line); padding: .6rem 0; min-width: 0; }
+.part p { margin: .25rem 0; }
+summary { color: var(--soft); font-size: .85rem; cursor: pointer; }
 svg { display: block; width: 100%; height: 9rem; }
 svg .all { fill: var(--bar); } svg .new { fill: var(--bar-new); }
 .axis { display: flex; justify-content: space-between; gap: 1rem; color: var(--soft); font-size: .82rem; }

@@ -11,13 +11,18 @@ pub fn disjuncts(expression: &str) -> Vec<&str> {
     operands(expression, " OR ")
 }
 
+/// The operands of the outermost AND of an expression without an OR around it.
+pub fn conjuncts(expression: &str) -> Vec<&str> {
+    operands(expression, " AND ")
+}
+
 /// Whether the expression is true for every row that has a tenant.
 pub fn is_always_true(expression: &str, tenant_column: Option<&str>) -> bool {
     let any = disjuncts(expression);
     if any.len() > 1 {
         return any.iter().any(|part| is_always_true(part, tenant_column));
     }
-    let all = operands(expression, " AND ");
+    let all = conjuncts(expression);
     if all.len() > 1 {
         return all.iter().all(|part| is_always_true(part, tenant_column));
     }
@@ -45,7 +50,8 @@ fn sides<'a>(atom: &'a str, operator: &str) -> Option<(&'a str, &'a str)> {
     }
 }
 
-fn operands<'a>(expression: &'a str, operator: &str) -> Vec<&'a str> {
+/// What an operator outside of brackets and quotes stands between.
+pub fn operands<'a>(expression: &'a str, operator: &str) -> Vec<&'a str> {
     let expression = without_parentheses(expression);
     let mut parts = Vec::new();
     let (mut start, mut skip_until) = (0, 0);
@@ -60,7 +66,8 @@ fn operands<'a>(expression: &'a str, operator: &str) -> Vec<&'a str> {
     parts
 }
 
-fn without_parentheses(expression: &str) -> &str {
+/// The expression without spaces and parentheses around it.
+pub fn without_parentheses(expression: &str) -> &str {
     let mut inner = expression.trim();
     while inner.starts_with('(') && inner.ends_with(')') {
         // Open until the last character: the first parenthesis closes there and nowhere before.

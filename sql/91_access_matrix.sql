@@ -1,0 +1,255 @@
+-- Who reaches whose rows: role by table by command, and the ways besides.
+
+CREATE FUNCTION tenancy.expression_reach(expression text, tenant_column text) RETURNS integer[]
+LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'expression_reach_wrapper';
+COMMENT ON FUNCTION tenancy.expression_reach(text, text) IS
+'how far the expression of a policy, as pg_get_expr() shows it, lets an ordinary user reach, and a super admin: numbers that tenancy.reach_in_words() spells; all tenants for what is not understood, null for null';
+
+CREATE FUNCTION tenancy.existing_role(role name) RETURNS oid
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'existing_role_wrapper';
+COMMENT ON FUNCTION tenancy.existing_role(name) IS 'the oid of a role; 42704 where there is none';
+
+CREATE FUNCTION tenancy.reach_in_words(ordinary integer, super_admin integer) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN (SELECT w.words[ordinary + 1] || CASE WHEN super_admin > ordinary THEN ', ' || w.words[super_admin + 1] || ' for super admins' ELSE '' END
+        FROM (SELECT '{none,own rows,own tenant,own tenants,shared rows,all tenants}'::text[] AS words) w);
+COMMENT ON FUNCTION tenancy.reach_in_words(integer, integer) IS 'a reach as tenancy.access_matrix() shows it';
+
+CREATE VIEW tenancy.view_paths AS
+WITH RECURSIVE views AS (
+    SELECT v.relation, v.owner, v.kind = 'm' AS copies,
+           v.kind = 'v' AND EXISTS (SELECT FROM pg_catalog.pg_options_to_table(v.reloptions) AS p
+                                    WHERE p.option_name = 'security_invoker' AND p.option_value::boolean) AS invoker
+    FROM tenancy.user_relations v WHERE v.kind IN ('v', 'm')),
+reads AS (
+    SELECT DISTINCT v.relation AS view, v.owner, v.copies, v.invoker, d.refobjid AS relation
+    FROM views v
+    JOIN pg_catalog.pg_rewrite r ON r.ev_class = v.relation AND r.ev_type = '1'
+    JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid
+        AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid <> v.relation),
+-- Below a view with the rights of its caller, that is the role whose statement it is, even where the view
+-- is read through another; and whoever refreshes a materialized view.
+walk AS (
+    SELECT r.view, r.relation, r.owner AS acting, CASE WHEN r.copies THEN r.owner END AS caller
+    FROM reads r WHERE NOT r.invoker
+    UNION
+    SELECT w.view, r.relation, CASE WHEN r.invoker THEN w.caller ELSE r.owner END, CASE WHEN r.copies THEN r.owner ELSE w.caller END
+    FROM walk w JOIN reads r ON r.view = w.relation AND pg_catalog.has_any_column_privilege(w.acting, w.relation, 'SELECT')
+    WHERE NOT (r.invoker AND w.caller IS NULL))
+SELECT w.view, w.relation, w.acting, w.caller IS NOT NULL AS copies FROM walk w;
+COMMENT ON VIEW tenancy.view_paths IS 'relations that views reach with the rights of somebody else than their caller, and whose; copies: by way of a materialized view';
+
+CREATE TYPE tenancy.access AS (role name, relation regclass, command text, reach text, granted_by text, bounded_by text,
+    besides text, besides_reach text);
+COMMENT ON TYPE tenancy.access IS 'what one role can do to one table: a row of tenancy.access_matrix()';
+COMMENT ON COLUMN tenancy.access.reach IS 'whose rows the command reaches: none, own rows (of the user), own tenant, own tenants (all of the user''s), shared rows (those, and rows that tenants share), all tenants';
+COMMENT ON COLUMN tenancy.access.granted_by IS 'where the privilege comes from; null where the role has none';
+COMMENT ON COLUMN tenancy.access.bounded_by IS 'the policies that apply, or why none does';
+COMMENT ON COLUMN tenancy.access.besides IS 'views, functions and roles by which the role reaches the table otherwise, and how far';
+COMMENT ON COLUMN tenancy.access.besides_reach IS 'the furthest of these';
+
+CREATE FUNCTION tenancy.access_matrix(role name DEFAULT NULL) RETURNS SETOF tenancy.access
+LANGUAGE sql STABLE PARALLEL UNSAFE SET enable_nestloop = off SET jit = off
+BEGIN ATOMIC
+WITH RECURSIVE commands AS MATERIALIZED (
+    SELECT * FROM (VALUES (1, 'r'::"char", 'SELECT'), (2, 'a', 'INSERT'), (3, 'w', 'UPDATE'), (4, 'd', 'DELETE'),
+                          (5, 't', 'TRUNCATE')) AS c(place, command, name)),
+tables AS MATERIALIZED (
+    SELECT t.relation, t.schema, t.name, t.owner, t.relacl, t.row_security, t.forced, t.template, t.mode, t.tenant_column,
+           n.oid AS namespace
+    FROM tenancy.tenant_tables t JOIN pg_catalog.pg_namespace n ON n.nspname = t.schema),
+asked AS MATERIALIZED (
+    SELECT r.oid AS role, r.rolname AS name
+    FROM pg_catalog.pg_roles r
+    WHERE CASE WHEN access_matrix.role IS NULL
+               THEN r.rolcanlogin OR r.oid IN (SELECT a.role FROM tenancy.application_roles a)
+               ELSE r.oid = tenancy.existing_role(access_matrix.role) END),
+-- By SET ROLE, or by a membership that a role may give itself.
+becomes AS MATERIALIZED (
+    SELECT p.role, p.reached FROM tenancy.role_paths p JOIN asked a ON a.role = p.role
+    JOIN pg_catalog.pg_roles r ON r.oid = p.role AND NOT r.rolsuper WHERE p.reached <> p.role),
+-- Views by which a tenant table is reached with rights of their own.
+seen AS MATERIALIZED (
+    SELECT p.view, p.relation, p.acting, p.copies, v.kind, v.owner, n.oid AS namespace,
+           tenancy.qualified_name(p.view) AS name
+    FROM tenancy.view_paths p JOIN tables t ON t.relation = p.relation
+    JOIN tenancy.user_relations v ON v.relation = p.view JOIN pg_catalog.pg_namespace n ON n.nspname = v.schema),
+-- Functions with the rights of their owner, and the commands and tables that their text names.
+definers AS MATERIALIZED (
+    SELECT f.function, f.owner, f.result, n.oid AS namespace,
+           pg_catalog.lower(coalesce(nullif(f.source, ''), pg_catalog.pg_get_function_sqlbody(f.function), '')) AS source
+    FROM tenancy.user_functions f JOIN pg_catalog.pg_namespace n ON n.nspname = f.schema
+    WHERE f.definer AND f.result <> 'pg_catalog.event_trigger'::pg_catalog.regtype),
+calls AS MATERIALIZED (
+    SELECT d.function, d.owner, d.namespace, d.result = 'pg_catalog.trigger'::pg_catalog.regtype AS is_trigger,
+           t.relation, c.command,
+           d.function::pg_catalog.regprocedure::text AS name
+    FROM definers d JOIN tables t
+      ON CASE WHEN pg_catalog.strpos(d.source, pg_catalog.lower(t.name)) > 0
+              THEN t.name !~ '^\w+$' OR d.source ~ ('\m' || pg_catalog.lower(t.name) || '\M') ELSE false END
+    JOIN commands c ON CASE c.command WHEN 'r' THEN true ELSE d.source ~ ('\m' || pg_catalog.lower(c.name) || '\M') END),
+-- Whoever acts: those asked for, those they become, and owners of views and functions.
+actors AS MATERIALIZED (
+    SELECT r.oid AS role, r.rolname AS name, r.rolsuper AS super, r.rolbypassrls AS bypass,
+           pg_catalog.pg_has_role(r.oid, 'pg_read_all_data', 'USAGE') AS reads_all,
+           pg_catalog.pg_has_role(r.oid, 'pg_write_all_data', 'USAGE') AS writes_all
+    FROM pg_catalog.pg_roles r
+    WHERE r.oid IN (SELECT a.role FROM asked a UNION SELECT b.reached FROM becomes b
+                    UNION SELECT s.acting FROM seen s UNION SELECT c.owner FROM calls c)),
+grants AS MATERIALIZED (
+    SELECT t.relation, g.grantee, c.command, NULL AS columns
+    FROM tables t CROSS JOIN LATERAL pg_catalog.aclexplode(coalesce(t.relacl, pg_catalog.acldefault('r', t.owner))) AS g
+    JOIN commands c ON c.name = g.privilege_type
+    UNION ALL
+    SELECT t.relation, g.grantee, c.command, pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attnum)
+    FROM tables t JOIN pg_catalog.pg_attribute a ON a.attrelid = t.relation AND a.attacl IS NOT NULL AND NOT a.attisdropped
+    CROSS JOIN LATERAL pg_catalog.aclexplode(a.attacl) AS g
+    JOIN commands c ON c.name = g.privilege_type
+    GROUP BY t.relation, g.grantee, c.command),
+edges AS MATERIALIZED (
+    -- Before Postgres 16 the member says whether it inherits.
+    SELECT m.member, m.roleid AS reached
+    FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles r ON r.oid = m.member
+    WHERE coalesce((pg_catalog.to_jsonb(m) ->> 'inherit_option')::boolean, r.rolinherit)),
+walk AS (
+    SELECT a.role, a.role AS reached, ARRAY[a.role] AS path FROM actors a WHERE NOT a.super
+    UNION ALL
+    SELECT w.role, e.reached, w.path || e.reached
+    FROM walk w JOIN edges e ON e.member = w.reached AND e.reached <> ALL (w.path)),
+inherits AS MATERIALIZED (
+    SELECT DISTINCT ON (w.role, w.reached) w.role, w.reached,
+           CASE WHEN w.role <> w.reached THEN 'member of ' || (
+               SELECT pg_catalog.string_agg(pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(p.role)), ' -> ' ORDER BY p.place)
+               FROM pg_catalog.unnest(w.path[2:]) WITH ORDINALITY AS p(role, place)) END AS how
+    FROM walk w ORDER BY w.role, w.reached, pg_catalog.cardinality(w.path), w.path),
+granted AS MATERIALIZED (
+    SELECT h.role, h.relation, h.command, pg_catalog.string_agg(DISTINCT h.how, '; ' ORDER BY h.how) AS how
+    FROM (
+        SELECT i.role, g.relation, g.command,
+               CASE WHEN i.role <> i.reached THEN i.how || CASE WHEN t.owner = g.grantee THEN ', the owner' ELSE '' END
+                    WHEN t.owner = g.grantee THEN 'owner' ELSE 'direct grant' END
+               || coalesce(' on columns ' || g.columns, '') AS how
+        FROM inherits i JOIN grants g ON g.grantee = i.reached JOIN tables t ON t.relation = g.relation
+        UNION ALL
+        SELECT a.role, g.relation, g.command, 'PUBLIC' || coalesce(' on columns ' || g.columns, '')
+        FROM actors a JOIN grants g ON g.grantee = 0 AND NOT a.super
+        UNION ALL
+        SELECT a.role, t.relation, c.command,
+               CASE WHEN a.super THEN 'superuser' WHEN c.command = 'r' THEN 'pg_read_all_data' ELSE 'pg_write_all_data' END
+        FROM actors a CROSS JOIN tables t CROSS JOIN commands c
+        WHERE a.super OR CASE c.command WHEN 'r' THEN a.reads_all WHEN 't' THEN false ELSE a.writes_all END) h
+    GROUP BY h.role, h.relation, h.command),
+policies AS MATERIALIZED (
+    SELECT p.policy, p.name, p.relation, p.permissive, p.commands, p.roles,
+           tenancy.expression_reach(p.using_text, pg_catalog.quote_ident(p.tenant_column)) AS using_reach,
+           -- Without WITH CHECK, Postgres takes USING.
+           tenancy.expression_reach(coalesce(p.check_text, p.using_text), pg_catalog.quote_ident(p.tenant_column)) AS check_reach
+    FROM tenancy.tenant_policies p WHERE p.row_security),
+applied AS MATERIALIZED (
+    SELECT a.role, p.relation, c.command,
+           coalesce(pg_catalog.max(p.using_reach[1]) FILTER (WHERE p.permissive), 0) AS widest_using,
+           coalesce(pg_catalog.max(p.using_reach[2]) FILTER (WHERE p.permissive), 0) AS widest_using_super,
+           coalesce(pg_catalog.max(p.check_reach[1]) FILTER (WHERE p.permissive), 0) AS widest_check,
+           coalesce(pg_catalog.max(p.check_reach[2]) FILTER (WHERE p.permissive), 0) AS widest_check_super,
+           coalesce(pg_catalog.min(p.using_reach[1]) FILTER (WHERE NOT p.permissive), 5) AS floor_using,
+           coalesce(pg_catalog.min(p.using_reach[2]) FILTER (WHERE NOT p.permissive), 5) AS floor_using_super,
+           coalesce(pg_catalog.min(p.check_reach[1]) FILTER (WHERE NOT p.permissive), 5) AS floor_check,
+           coalesce(pg_catalog.min(p.check_reach[2]) FILTER (WHERE NOT p.permissive), 5) AS floor_check_super,
+           pg_catalog.bool_or(p.permissive) AS opened,
+           pg_catalog.string_agg(pg_catalog.quote_ident(p.name) || CASE WHEN p.permissive THEN '' ELSE ' (restrictive)' END, ', '
+                                 ORDER BY p.permissive, p.name) AS names
+    FROM policies p
+    JOIN actors a ON p.roles = '{0}'::oid[] OR EXISTS (
+        SELECT FROM pg_catalog.unnest(p.roles) AS r(role) WHERE pg_catalog.pg_has_role(a.role, r.role, 'USAGE'))
+    JOIN commands c ON c.command = ANY (p.commands)
+    GROUP BY a.role, p.relation, c.command),
+bounds AS MATERIALIZED (
+    SELECT b.role, b.relation, b.command, b.opened, b.names,
+           CASE b.command WHEN 'a' THEN b.checked WHEN 'w' THEN CASE WHEN least(b.used, b.checked) = 0 THEN 0 ELSE greatest(b.used, b.checked) END
+                ELSE b.used END AS ordinary,
+           CASE b.command WHEN 'a' THEN b.checked_super
+                WHEN 'w' THEN CASE WHEN least(b.used_super, b.checked_super) = 0 THEN 0 ELSE greatest(b.used_super, b.checked_super) END
+                ELSE b.used_super END AS super_admin
+    FROM (SELECT a.role, a.relation, a.command, a.opened, a.names,
+                 least(a.widest_using, a.floor_using) AS used, least(a.widest_using_super, a.floor_using_super) AS used_super,
+                 least(a.widest_check, a.floor_check) AS checked, least(a.widest_check_super, a.floor_check_super) AS checked_super
+          FROM applied a) b),
+namespaces AS MATERIALIZED (
+    SELECT a.role, n.namespace, pg_catalog.has_schema_privilege(a.role, n.namespace, 'USAGE') AS usable
+    FROM actors a CROSS JOIN (SELECT t.namespace FROM tables t UNION SELECT s.namespace FROM seen s UNION SELECT c.namespace FROM calls c) n),
+owners AS MATERIALIZED (
+    SELECT a.role, o.owner FROM actors a CROSS JOIN (SELECT DISTINCT t.owner FROM tables t) o WHERE pg_catalog.pg_has_role(a.role, o.owner, 'USAGE')),
+cells AS MATERIALIZED (
+    SELECT a.role, t.relation, c.command, g.how AS granted_by,
+           CASE WHEN g.how IS NULL OR NOT n.usable THEN 0 WHEN x.why IS NOT NULL THEN 5 WHEN b.opened THEN least(b.ordinary, x.most) ELSE 0 END AS ordinary,
+           CASE WHEN g.how IS NULL OR NOT n.usable THEN 0 WHEN x.why IS NOT NULL THEN 5 WHEN b.opened THEN least(b.super_admin, x.most_super) ELSE 0 END AS super_admin,
+           CASE WHEN g.how IS NULL THEN NULL
+                WHEN NOT n.usable THEN 'no USAGE on schema ' || pg_catalog.quote_ident(t.schema)
+                WHEN x.why IS NOT NULL THEN 'nothing: ' || x.why
+                WHEN b.opened THEN b.names || CASE WHEN o.owner IS NOT NULL THEN '; the owner can switch row security off' ELSE '' END
+                ELSE 'no permissive policy applies' END AS bounded_by
+    FROM actors a CROSS JOIN tables t CROSS JOIN commands c
+    JOIN namespaces n ON n.role = a.role AND n.namespace = t.namespace
+    LEFT JOIN granted g ON g.role = a.role AND g.relation = t.relation AND g.command = c.command
+    LEFT JOIN owners o ON o.role = a.role AND o.owner = t.owner
+    LEFT JOIN bounds b ON b.role = a.role AND b.relation = t.relation AND b.command = c.command
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN c.command = 't' THEN 'row security does not bind TRUNCATE'
+                    WHEN a.super THEN 'superuser'
+                    WHEN NOT t.row_security THEN 'row security is off' || coalesce(', mode ' || t.mode, '')
+                    WHEN a.bypass THEN 'BYPASSRLS'
+                    WHEN o.owner IS NOT NULL AND NOT t.forced THEN 'row security is not forced on the owner' END AS why,
+               -- Rows of such a table are nobody's.
+               CASE WHEN t.template = 'global_read_admin_write' AND c.command = 'r' THEN 4 ELSE 5 END AS most,
+               CASE WHEN t.template = 'global_read_admin_write' THEN 4 ELSE 5 END AS most_super) x),
+-- Superusers need no other way.
+others AS MATERIALIZED (
+    SELECT a.role FROM asked a JOIN actors c ON c.role = a.role AND NOT c.super),
+ways AS MATERIALIZED (
+    SELECT a.role, s.relation, c.command,
+           CASE WHEN s.copies THEN 5 ELSE k.ordinary END AS ordinary, CASE WHEN s.copies THEN 5 ELSE k.super_admin END AS super_admin,
+           CASE s.kind WHEN 'm' THEN 'materialized view ' ELSE 'view ' END || s.name || ' as ' || pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(s.acting)) AS way
+    FROM others a JOIN namespaces n ON n.role = a.role AND n.usable
+    JOIN seen s ON s.namespace = n.namespace AND s.acting <> a.role
+    JOIN commands c ON CASE WHEN c.command = 'r' THEN pg_catalog.has_any_column_privilege(a.role, s.view, 'SELECT')
+                            WHEN c.command = 't' OR s.copies THEN false
+                            WHEN c.command = 'd' THEN pg_catalog.has_table_privilege(a.role, s.view, 'DELETE')
+                            ELSE pg_catalog.has_any_column_privilege(a.role, s.view, c.name) END
+        AND (c.command = 'r' OR pg_catalog.pg_relation_is_updatable(s.view, false) & (CASE c.command WHEN 'w' THEN 4 WHEN 'a' THEN 8 ELSE 16 END) > 0)
+    JOIN cells k ON k.role = s.acting AND k.relation = s.relation AND k.command = c.command
+    UNION ALL
+    SELECT a.role, f.relation, f.command, k.ordinary, k.super_admin, 'function ' || f.name || ' as ' || pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(f.owner))
+    FROM others a JOIN namespaces n ON n.role = a.role AND n.usable
+    JOIN calls f ON f.namespace = n.namespace AND f.owner <> a.role AND NOT f.is_trigger
+        AND pg_catalog.has_function_privilege(a.role, f.function, 'EXECUTE')
+    JOIN cells k ON k.role = f.owner AND k.relation = f.relation AND k.command = f.command
+    UNION ALL
+    SELECT a.role, f.relation, f.command, k.ordinary, k.super_admin,
+           'trigger ' || pg_catalog.quote_ident(g.tgname) || ' on ' || tenancy.qualified_name(g.tgrelid) || ' as ' || pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(f.owner))
+    FROM calls f JOIN pg_catalog.pg_trigger g ON g.tgfoid = f.function AND NOT g.tgisinternal AND f.is_trigger
+    JOIN others a ON a.role <> f.owner AND (pg_catalog.has_any_column_privilege(a.role, g.tgrelid, 'INSERT, UPDATE') OR pg_catalog.has_table_privilege(a.role, g.tgrelid, 'DELETE, TRUNCATE'))
+    JOIN cells k ON k.role = f.owner AND k.relation = f.relation AND k.command = f.command
+    UNION ALL
+    SELECT b.role, k.relation, k.command, k.ordinary, k.super_admin, 'role ' || pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(b.reached))
+    FROM becomes b JOIN cells k ON k.role = b.reached
+    JOIN cells own ON own.role = b.role AND own.relation = k.relation AND own.command = k.command AND (own.ordinary, own.super_admin) < (k.ordinary, k.super_admin)),
+besides AS MATERIALIZED (
+    SELECT w.role, w.relation, w.command,
+           pg_catalog.string_agg(w.way || ': ' || tenancy.reach_in_words(w.ordinary, w.super_admin), '; ' ORDER BY w.ordinary DESC, w.way) AS ways,
+           pg_catalog.max(w.ordinary) AS ordinary, pg_catalog.max(w.super_admin) AS super_admin
+    FROM (SELECT DISTINCT w.* FROM ways w WHERE w.super_admin > 0) w GROUP BY w.role, w.relation, w.command),
+concerned AS MATERIALIZED (
+    SELECT DISTINCT k.role FROM cells k LEFT JOIN besides b ON b.role = k.role AND b.relation = k.relation AND b.command = k.command
+    WHERE access_matrix.role IS NOT NULL OR k.granted_by IS NOT NULL OR b.ways IS NOT NULL)
+SELECT a.name, k.relation::pg_catalog.regclass, c.name, tenancy.reach_in_words(k.ordinary, k.super_admin), k.granted_by, k.bounded_by,
+       b.ways, tenancy.reach_in_words(b.ordinary, b.super_admin)
+FROM asked a JOIN concerned o ON o.role = a.role JOIN cells k ON k.role = a.role JOIN commands c ON c.command = k.command
+JOIN tables t ON t.relation = k.relation
+LEFT JOIN besides b ON b.role = k.role AND b.relation = k.relation AND b.command = k.command
+WHERE c.command <> 't' OR k.granted_by IS NOT NULL OR b.ways IS NOT NULL
+ORDER BY a.name COLLATE "C", t.schema COLLATE "C", t.name COLLATE "C", c.place;
+END;
+COMMENT ON FUNCTION tenancy.access_matrix(name) IS
+'for a role, or for every role that logs in or is an application''s and can do anything to a tenant table: whose rows each command reaches, what grants it, which policies bound it, and how far views, functions and other roles reach besides. Policies are judged by their text. Reads only, with the rights of the caller. 42704 for a role that does not exist. Seconds for a thousand tables and several roles';
+
+GRANT SELECT ON tenancy.view_paths TO PUBLIC;

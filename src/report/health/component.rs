@@ -1,0 +1,93 @@
+//! The components, and which finding belongs to which.
+//!
+//! Pure.
+
+use serde::Deserialize;
+
+/// How a component is, the worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Grade {
+    /// A hole, or nothing works.
+    Error,
+    /// Something to mend.
+    Warn,
+    /// It was not, or could not be, looked at.
+    Unknown,
+    /// Nothing to do.
+    Ok,
+}
+
+impl Grade {
+    /// In SQL.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Unknown => "unknown",
+            Self::Ok => "ok",
+        }
+    }
+}
+
+/// One component's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Its name.
+    pub component: &'static str,
+    /// How it is.
+    pub grade: Grade,
+    /// One sentence.
+    pub reason: String,
+    /// The call that shows more.
+    pub look_at: String,
+}
+
+/// A finding of the validator, as far as it counts here.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Found {
+    /// Its code.
+    pub code: String,
+    /// The rule's code, where that failed.
+    #[serde(default)]
+    pub rule: Option<String>,
+    /// The rule's topic.
+    #[serde(default)]
+    pub topic: Option<String>,
+    /// `error`, `warn` or `info`.
+    pub level: String,
+    /// Whether it was accepted.
+    pub waived: bool,
+}
+
+/// Where a finding counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Context,
+    Roles,
+    Policies,
+    Coverage,
+    Schema,
+    Data,
+    Server,
+}
+
+/// What the findings of a code are about; a topic that is not known is the schema's.
+pub fn part(found: &Found) -> Part {
+    match found.rule.as_deref().unwrap_or(&found.code) {
+        "binding-missing" | "guard-off" | "cache-off" => return Part::Context,
+        "rls-off"
+        | "rls-off-ungranted"
+        | "policies-dormant"
+        | "child-unprotected"
+        | "tenant-column-missing"
+        | "default-privileges-unprotected" => return Part::Coverage,
+        _ => {}
+    }
+    match found.topic.as_deref().unwrap_or_default() {
+        "policies" | "functions" | "registration" => Part::Policies,
+        "roles" | "grants" => Part::Roles,
+        "server" => Part::Server,
+        "data" => Part::Data,
+        _ => Part::Schema,
+    }
+}
