@@ -13,7 +13,7 @@ CREATE TABLE tenancy.rules (
     query text NOT NULL
 );
 COMMENT ON TABLE tenancy.rules IS 'what tenancy.validate() looks for: stable codes, and the query that finds each';
-COMMENT ON COLUMN tenancy.rules.query IS 'returns schema (null: belongs to none), object, detail, remediation; runs with the rights of the caller and search_path pg_catalog, pg_temp';
+COMMENT ON COLUMN tenancy.rules.query IS 'returns schema (null: belongs to none), object, detail, remediation, and level where it may differ from the rule''s; runs with the rights of the caller and search_path pg_catalog, pg_temp';
 GRANT SELECT ON tenancy.rules TO PUBLIC;
 
 CREATE TABLE tenancy.waivers (
@@ -33,6 +33,21 @@ CREATE FUNCTION tenancy.expression_is_always_true(expression text, tenant_column
 LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'expression_is_always_true_wrapper';
 COMMENT ON FUNCTION tenancy.expression_is_always_true(text, text) IS
 'whether the expression of a policy, as pg_get_expr() shows it, lets every row of a tenant through; false for null';
+
+CREATE FUNCTION tenancy.expression_open_without_context(expression text, tenant_column text) RETURNS text
+LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'expression_open_without_context_wrapper';
+COMMENT ON FUNCTION tenancy.expression_open_without_context(text, text) IS
+'the part of a policy''s expression that is true where no context is set; null where there is none';
+
+CREATE FUNCTION tenancy.expression_asks_for_others(expression text, tenant_column text) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'expression_asks_for_others_wrapper';
+COMMENT ON FUNCTION tenancy.expression_asks_for_others(text, text) IS
+'the part of a policy''s expression that lets rows through by comparing the tenant for another thing than being equal; null where there is none';
+
+CREATE FUNCTION tenancy.expression_text(node pg_node_tree, relation oid) RETURNS text
+LANGUAGE c STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'expression_text_wrapper';
+COMMENT ON FUNCTION tenancy.expression_text(pg_node_tree, oid) IS
+'pg_get_expr(), and null instead of an error for what is damaged or was dropped meanwhile';
 
 CREATE FUNCTION tenancy.expression_disjuncts(expression text) RETURNS text[]
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'expression_disjuncts_wrapper';
@@ -86,6 +101,16 @@ WHERE c.relpersistence <> 't' AND c.oid >= 16384 AND n.nspname NOT IN ('tenancy'
                   WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e');
 COMMENT ON VIEW tenancy.user_relations IS 'relations that no extension brought, for validation';
 
+CREATE VIEW tenancy.relation_grants AS
+SELECT c.relation, g.grantee, g.privilege_type AS privilege, true AS whole
+FROM tenancy.user_relations c CROSS JOIN LATERAL pg_catalog.aclexplode(c.relacl) AS g WHERE g.grantee <> c.owner
+UNION
+SELECT c.relation, g.grantee, g.privilege_type, false
+FROM tenancy.user_relations c
+JOIN pg_catalog.pg_attribute a ON a.attrelid = c.relation AND a.attacl IS NOT NULL AND NOT a.attisdropped
+CROSS JOIN LATERAL pg_catalog.aclexplode(a.attacl) AS g WHERE g.grantee <> c.owner;
+COMMENT ON VIEW tenancy.relation_grants IS 'privileges of others than owners on relations, or on columns of them (not whole), for validation; grantee 0 is PUBLIC';
+
 CREATE VIEW tenancy.tenant_tables AS
 WITH found AS MATERIALIZED (
     SELECT c.*, p.template, p.mode, p.options, a.attname AS tenant_column, a.attnum AS tenant_number,
@@ -105,12 +130,12 @@ COMMENT ON VIEW tenancy.tenant_tables IS 'tables that are registered or have a c
 
 CREATE VIEW tenancy.tenant_table_grants AS
 WITH found AS MATERIALIZED (
-    SELECT t.relation, t.schema, t.owner, g.grantee, g.privilege_type AS privilege
-    FROM tenancy.tenant_tables t CROSS JOIN LATERAL pg_catalog.aclexplode(t.relacl) AS g
+    SELECT t.relation, t.schema, t.owner, g.grantee, g.privilege, g.whole
+    FROM tenancy.tenant_tables t JOIN tenancy.relation_grants g ON g.relation = t.relation
     LEFT JOIN pg_catalog.pg_roles r ON r.oid = g.grantee
-    WHERE g.grantee <> t.owner AND NOT coalesce(r.rolsuper, false))
+    WHERE NOT coalesce(r.rolsuper, false))
 SELECT * FROM found;
-COMMENT ON VIEW tenancy.tenant_table_grants IS 'privileges on tenant tables of others than owners and superusers, for validation; grantee 0 is PUBLIC';
+COMMENT ON VIEW tenancy.tenant_table_grants IS 'privileges on tenant tables, or on columns of them (not whole), of others than owners and superusers, for validation; grantee 0 is PUBLIC';
 
 CREATE VIEW tenancy.application_roles AS
 WITH found AS MATERIALIZED (
@@ -126,26 +151,33 @@ COMMENT ON VIEW tenancy.application_roles IS 'roles that use tenant tables, own 
 
 CREATE VIEW tenancy.tenant_policies AS
 WITH found AS MATERIALIZED (
-    SELECT p.oid AS policy, p.polname AS name, t.relation, t.schema, t.tenant_column, t.row_security, t.template, t.mode,
+    SELECT p.oid AS policy, p.polname AS name, t.relation, t.schema, t.tenant_column, t.tenant_not_null, t.row_security, t.template, t.mode,
            p.polpermissive AS permissive, p.polcmd AS command, p.polroles AS roles, e.using_text, e.check_text,
+           (p.polqual IS NOT NULL AND e.using_text IS NULL) OR (p.polwithcheck IS NOT NULL AND e.check_text IS NULL) AS unreadable,
            tenancy.expression_is_always_true(e.using_text, t.tenant_column) AS using_true,
            tenancy.expression_is_always_true(e.check_text, t.tenant_column) AS check_true,
+           coalesce(tenancy.expression_open_without_context(e.using_text, t.tenant_column),
+                    tenancy.expression_asks_for_others(e.using_text, t.tenant_column)) AS using_open,
+           coalesce(tenancy.expression_open_without_context(e.check_text, t.tenant_column),
+                    tenancy.expression_asks_for_others(e.check_text, t.tenant_column)) AS check_open,
            t.tenant_column IS NULL OR pg_catalog.strpos(e.using_text, pg_catalog.quote_ident(t.tenant_column)) > 0
                OR e.using_text ~ '\mtenancy\.\w+\(' AS using_tenant,
            t.tenant_column IS NULL OR pg_catalog.strpos(e.check_text, pg_catalog.quote_ident(t.tenant_column)) > 0
                OR e.check_text ~ '\mtenancy\.\w+\(' AS check_tenant
     FROM tenancy.tenant_tables t JOIN pg_catalog.pg_policy p ON p.polrelid = t.relation
     CROSS JOIN LATERAL (
-        SELECT pg_catalog.pg_get_expr(p.polqual, p.polrelid) AS using_text,
-               pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid) AS check_text OFFSET 0) e)
+        SELECT tenancy.expression_text(p.polqual, p.polrelid) AS using_text,
+               tenancy.expression_text(p.polwithcheck, p.polrelid) AS check_text OFFSET 0) e)
 SELECT f.*, (SELECT pg_catalog.array_agg(c.command) FROM pg_catalog.unnest('{r,a,w,d}'::"char"[]) AS c(command)
              WHERE f.command IN (c.command, '*')) AS commands,
        (SELECT pg_catalog.array_agg(c.command) FROM pg_catalog.unnest('{r,a,w,d}'::"char"[]) AS c(command)
         WHERE NOT f.permissive AND f.roles = '{0}'::oid[] AND f.command IN (c.command, '*')
-          AND (c.command = 'a' OR (f.using_tenant AND NOT f.using_true))
+          AND NOT f.unreadable
+          AND (c.command = 'a' OR (f.using_tenant AND NOT f.using_true AND f.using_open IS NULL))
           -- Without WITH CHECK, Postgres takes USING.
-          AND (c.command IN ('r', 'd') OR CASE WHEN f.check_text IS NULL THEN f.using_tenant AND NOT f.using_true
-                                               ELSE f.check_tenant AND NOT f.check_true END)) AS floor_for
+          AND (c.command IN ('r', 'd')
+               OR CASE WHEN f.check_text IS NULL THEN f.using_tenant AND NOT f.using_true AND f.using_open IS NULL
+                       ELSE f.check_tenant AND NOT f.check_true AND f.check_open IS NULL END)) AS floor_for
 FROM found f;
 COMMENT ON VIEW tenancy.tenant_policies IS 'policies of tenant tables and what their expressions say, for validation; floor_for: commands below which no permissive policy can go, because this one is restrictive, for everybody, and asks for the tenant, or for what the extension''s own policies ask';
 
@@ -154,8 +186,8 @@ WITH all_of_them AS MATERIALIZED (SELECT * FROM tenancy.tenant_policies),
 floors AS (SELECT f.relation, pg_catalog.array_agg(c.command) AS commands
            FROM all_of_them f CROSS JOIN LATERAL pg_catalog.unnest(f.floor_for) AS c(command) GROUP BY f.relation),
 found AS MATERIALIZED (
-    SELECT p.policy, p.name, p.relation, p.schema, p.tenant_column, p.template, p.mode, p.command, p.roles, p.using_text, p.check_text,
-           p.using_true, p.check_true, p.using_tenant, p.check_tenant, u.commands
+    SELECT p.policy, p.name, p.relation, p.schema, p.tenant_column, p.tenant_not_null, p.template, p.mode, p.command, p.roles,
+           p.using_text, p.check_text, p.using_true, p.check_true, p.using_tenant, p.check_tenant, p.unreadable, u.commands
     FROM all_of_them p LEFT JOIN floors f ON f.relation = p.relation
     CROSS JOIN LATERAL (SELECT pg_catalog.array_agg(c.command) AS commands FROM pg_catalog.unnest(p.commands) AS c(command)
                         WHERE c.command = ANY (f.commands) IS NOT TRUE) u
@@ -241,16 +273,16 @@ RETURN (
                 FROM tenancy.validate(schemas) AS v)))));
 COMMENT ON FUNCTION tenancy.validate_sarif(name[]) IS 'tenancy.validate() as SARIF 2.1.0; waived findings are suppressed results';
 
-CREATE FUNCTION tenancy.assert_valid_of(level text, schemas text[]) RETURNS void
+CREATE FUNCTION tenancy.assert_valid_of(level text, schemas text[], data boolean) RETURNS void
 LANGUAGE c STABLE PARALLEL UNSAFE SET jit = off SET enable_nestloop = off
 AS 'MODULE_PATHNAME', 'assert_valid_wrapper';
-COMMENT ON FUNCTION tenancy.assert_valid_of(text, text[]) IS 'tenancy.assert_valid() behind its argument types';
+COMMENT ON FUNCTION tenancy.assert_valid_of(text, text[], boolean) IS 'tenancy.assert_valid() behind its argument types';
 
-CREATE FUNCTION tenancy.assert_valid(level text DEFAULT 'error', schemas name[] DEFAULT NULL) RETURNS void
+CREATE FUNCTION tenancy.assert_valid(level text DEFAULT 'error', schemas name[] DEFAULT NULL, data boolean DEFAULT false) RETURNS void
 LANGUAGE sql STABLE PARALLEL UNSAFE
-RETURN tenancy.assert_valid_of(level, schemas::text[]);
-COMMENT ON FUNCTION tenancy.assert_valid(text, name[]) IS
-'raises 55000 with the findings of that level and worse that are not waived in its DETAIL: the gate for CI. 22023 for another level, 3F000 for a schema that does not exist';
+RETURN tenancy.assert_valid_of(level, schemas::text[], data);
+COMMENT ON FUNCTION tenancy.assert_valid(text, name[], boolean) IS
+'raises 55000 with the findings of that level and worse that are not waived in its DETAIL: the gate for CI. With data, those of tenancy.validate_data() too, which reads all rows. 22023 for another level, 3F000 for a schema that does not exist';
 
 CREATE FUNCTION tenancy.waive(code text, object text, reason text, until timestamptz) RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'waive_wrapper';
@@ -262,6 +294,6 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'unwaive_wrapper';
 COMMENT ON FUNCTION tenancy.unwaive(text, text) IS
 'takes a waiver back; false where there was none. For the owner of the database and administrators. Errors: 42501, 22023';
 
-GRANT SELECT ON tenancy.bound_relations, tenancy.tenant_column_names, tenancy.user_relations, tenancy.tenant_tables,
+GRANT SELECT ON tenancy.bound_relations, tenancy.tenant_column_names, tenancy.user_relations, tenancy.relation_grants, tenancy.tenant_tables,
     tenancy.tenant_table_grants, tenancy.application_roles, tenancy.tenant_policies,
     tenancy.unbounded_policies TO PUBLIC;

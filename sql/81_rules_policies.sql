@@ -1,5 +1,23 @@
 -- Rules about row security and policies.
 
+CREATE VIEW tenancy.policy_queries AS
+SELECT DISTINCT p.oid AS policy, p.polrelid AS relation, d.refobjid AS queried
+FROM pg_catalog.pg_policy p
+JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND d.objid = p.oid
+    AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid <> p.polrelid
+JOIN pg_catalog.pg_class c ON c.oid = p.polrelid AND c.relrowsecurity;
+COMMENT ON VIEW tenancy.policy_queries IS 'other relations that policies in force query, for validation';
+
+CREATE VIEW tenancy.policy_reach AS
+WITH RECURSIVE edges AS MATERIALIZED (SELECT DISTINCT q.relation, q.queried FROM tenancy.policy_queries q),
+reach AS (
+    SELECT e.relation, e.queried AS reached, e.queried AS last FROM edges e
+    UNION SELECT reach.relation, reach.reached, e.queried FROM reach JOIN edges e ON e.relation = reach.last)
+SELECT reach.relation, reach.reached, pg_catalog.bool_or(reach.last = reach.relation) AS comes_back
+FROM reach GROUP BY reach.relation, reach.reached;
+COMMENT ON VIEW tenancy.policy_reach IS 'relations that the policies of a relation query, and whether the policies of those lead back to it, for validation';
+GRANT SELECT ON tenancy.policy_queries, tenancy.policy_reach TO PUBLIC;
+
 INSERT INTO tenancy.rules (code, topic, level, title, why, reference, query) VALUES
 ('rls-off', 'policies', 'error', 'Row security is off on a tenant table',
  'Whoever may read the table reads the rows of all tenants.', 'https://www.postgresql.org/docs/current/ddl-rowsecurity.html',
@@ -89,10 +107,28 @@ WHERE p.command IN ('w', '*') AND p.check_text IS NOT NULL AND p.commands && '{a
 $rule$SELECT p.schema, tenancy.identity('pg_policy'::regclass, p.policy) AS object,
     'true where ' || x.part AS detail, tenancy.protect_statement(p.relation) AS remediation
 FROM tenancy.unbounded_policies p
-CROSS JOIN LATERAL (SELECT min(x.part) AS part
-    FROM unnest(tenancy.expression_disjuncts(coalesce(p.using_text, '')) || tenancy.expression_disjuncts(coalesce(p.check_text, ''))) AS x(part)
-    WHERE x.part ~ '\mcurrent_(setting|tenant)\w*\(.*( IS NULL| = ''''::text)$') x
+CROSS JOIN LATERAL (SELECT coalesce(tenancy.expression_open_without_context(p.using_text, p.tenant_column),
+                                    tenancy.expression_open_without_context(p.check_text, p.tenant_column)) AS part OFFSET 0) x
 WHERE x.part IS NOT NULL$rule$),
+
+('policy-inverted', 'policies', 'error', 'A policy asks for the rows of others',
+ 'It compares the tenant for being different, greater or less: what is equal for one tenant is another''s.',
+ 'https://www.postgresql.org/docs/current/sql-createpolicy.html',
+$rule$SELECT p.schema, tenancy.identity('pg_policy'::regclass, p.policy) AS object,
+    'true where ' || x.part AS detail, tenancy.protect_statement(p.relation) AS remediation
+FROM tenancy.unbounded_policies p
+CROSS JOIN LATERAL (SELECT coalesce(tenancy.expression_asks_for_others(p.using_text, p.tenant_column),
+                                    tenancy.expression_asks_for_others(p.check_text, p.tenant_column)) AS part OFFSET 0) x
+WHERE x.part IS NOT NULL$rule$),
+
+('policy-unreadable', 'policies', 'error', 'A policy cannot be read',
+ 'What it lets through is not known.', 'https://www.postgresql.org/docs/current/catalog-pg-policy.html',
+$rule$SELECT p.schema, tenancy.identity('pg_policy'::regclass, p.policy) AS object,
+    'its expression is damaged, or was changed meanwhile' AS detail,
+    format('DROP POLICY %I ON %s; %s', p.name, tenancy.qualified_name(p.relation), tenancy.protect_statement(p.relation)) AS remediation
+FROM tenancy.tenant_policies p
+-- One that is gone by now is none.
+WHERE p.unreadable AND tenancy.identity('pg_policy'::regclass, p.policy) IS NOT NULL$rule$),
 
 ('policy-null-tenant', 'policies', 'warn', 'A policy shows rows without a tenant to everybody',
  'A row whose tenant was forgotten is shown to all tenants.', 'https://www.postgresql.org/docs/current/sql-createpolicy.html',
@@ -100,8 +136,10 @@ $rule$SELECT p.schema, tenancy.identity('pg_policy'::regclass, p.policy) AS obje
     'rows whose ' || quote_ident(p.tenant_column) || ' is null belong to everybody' AS detail,
     tenancy.protect_statement(p.relation) AS remediation
 FROM tenancy.unbounded_policies p
-WHERE quote_ident(p.tenant_column) || ' IS NULL' = ANY (
-    tenancy.expression_disjuncts(coalesce(p.using_text, '')) || tenancy.expression_disjuncts(coalesce(p.check_text, '')))$rule$),
+WHERE EXISTS (SELECT FROM unnest(tenancy.expression_disjuncts(coalesce(p.using_text, '')) || tenancy.expression_disjuncts(coalesce(p.check_text, ''))) AS x(part)
+    WHERE x.part = quote_ident(p.tenant_column) || ' IS NULL'
+       -- Equal, and null as well: where there is no context, rows without a tenant.
+       OR (NOT p.tenant_not_null AND starts_with(x.part, 'NOT (') AND strpos(x.part, quote_ident(p.tenant_column)) > 0 AND x.part ~ ' IS DISTINCT FROM '))$rule$),
 
 ('policy-no-floor', 'policies', 'warn', 'No restrictive policy asks for the tenant',
  'Permissive policies are ORed: the next one that somebody adds can only widen what a tenant sees.',
@@ -161,7 +199,14 @@ $rule$SELECT p.schema, tenancy.identity('pg_policy'::regclass, p.policy) AS obje
     format('DROP POLICY %I ON %s; %s', p.name, tenancy.qualified_name(p.relation), tenancy.protect_statement(p.relation)) AS remediation
 FROM tenancy.tenant_policies p
 WHERE concat(p.using_text, ' ', p.check_text) ~
-    ('(FROM|JOIN)\s+\(*' || regexp_replace(tenancy.qualified_name(p.relation), '(\W)', '\\\1', 'g') || '(\s|\)|$)')$rule$),
+    ('(FROM|JOIN)\s+\(*' || regexp_replace(tenancy.qualified_name(p.relation), '(\W)', '\\\1', 'g') || '(\s|\)|$)')
+UNION ALL
+SELECT p.schema, tenancy.identity('pg_policy'::regclass, p.policy),
+    'queries ' || string_agg(DISTINCT tenancy.qualified_name(x.reached), ', ') || ', whose policies query ' || tenancy.qualified_name(p.relation),
+    format('DROP POLICY %I ON %s; %s', p.name, tenancy.qualified_name(p.relation), tenancy.protect_statement(p.relation))
+FROM tenancy.tenant_policies p JOIN tenancy.policy_queries q ON q.policy = p.policy
+JOIN tenancy.policy_reach x ON x.relation = q.relation AND x.reached = q.queried AND x.comes_back
+GROUP BY p.schema, p.policy, p.name, p.relation$rule$),
 
 ('policy-scalar-subselect', 'policies', 'warn', 'A policy compares the tenant with a sub-select that may return several rows',
  'Every query of a user of two tenants fails.', 'https://www.postgresql.org/docs/current/sql-expressions.html',

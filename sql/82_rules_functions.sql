@@ -100,15 +100,19 @@ FROM tenancy.user_functions f JOIN tenancy.tenant_tables t
 WHERE f.definer AND f.is_public AND f.result NOT IN ('trigger'::regtype, 'event_trigger'::regtype)
 GROUP BY f.schema, f.function, f.owner$rule$),
 
-('definer-trigger', 'functions', 'warn', 'A trigger of a tenant table, or of a view, acts past row security',
+('definer-trigger', 'functions', 'warn', 'A trigger acts past row security',
  'It writes with the rights of an exempt owner what its caller chose.', 'https://www.postgresql.org/docs/current/trigger-definition.html',
 $rule$SELECT r.schema, tenancy.identity('pg_trigger'::regclass, g.oid) AS object,
     'runs ' || f.function::regprocedure || ' as ' || quote_ident(pg_get_userbyid(f.owner)) AS detail,
     format('ALTER FUNCTION %s SECURITY INVOKER', f.function::regprocedure) AS remediation
 FROM pg_trigger g JOIN tenancy.user_functions f ON f.function = g.tgfoid
 JOIN tenancy.user_relations r ON r.relation = g.tgrelid
-WHERE f.definer AND f.owner_exempt AND NOT g.tgisinternal AND g.tgparentid = 0
-  AND (r.kind = 'v' OR g.tgrelid IN (SELECT t.relation FROM tenancy.tenant_tables t))$rule$),
+WHERE f.definer AND NOT g.tgisinternal AND g.tgparentid = 0
+  AND ((f.owner_exempt AND (r.kind = 'v' OR g.tgrelid IN (SELECT t.relation FROM tenancy.tenant_tables t)))
+       -- Or a trigger of any other table that names a tenant table.
+       OR EXISTS (SELECT FROM tenancy.tenant_tables t
+                  WHERE (f.owner_exempt OR (f.owner = t.owner AND NOT t.forced)) AND strpos(lower(f.source), lower(t.name)) > 0
+                    AND (f.source ~* ('\m(insert\s+into|update|delete\s+from|merge\s+into)\s+(only\s+)?("?\w+"?\.)?"?' || regexp_replace(t.name, '(\W)', '\\\1', 'g') || '\M'))))$rule$),
 
 ('function-untrusted', 'functions', 'warn', 'Everybody may execute a function in an untrusted language',
  'It acts as the operating system''s user of the server, past everything.', 'https://www.postgresql.org/docs/current/sql-createlanguage.html',

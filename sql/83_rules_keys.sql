@@ -43,6 +43,23 @@ FROM tenancy.tenant_links l
 WHERE l.on_delete NOT IN ('a', 'r') AND l.parent_bound IS DISTINCT FROM 'membership'
   AND coalesce(l.parent_template, '') NOT IN ('shared_read', 'member_read')$rule$),
 
+('key-nulls-tenant', 'keys', 'warn', 'A foreign key empties the tenant column',
+ 'ON DELETE SET NULL, or SET DEFAULT, of a key that carries the tenant: rows become nobody''s, or deleting the other row fails.',
+ 'https://www.postgresql.org/docs/current/ddl-constraints.html',
+$rule$SELECT t.schema, tenancy.identity('pg_constraint'::regclass, con.oid) AS object,
+    'ON DELETE ' || x.action || ' sets ' || quote_ident(t.tenant_column) AS detail,
+    format('ALTER TABLE %s DROP CONSTRAINT %I, ADD CONSTRAINT %2$I %s', tenancy.qualified_name(t.relation), con.conname,
+           regexp_replace(pg_get_constraintdef(con.oid), ' ON DELETE SET (NULL|DEFAULT)( \([^)]*\))?',
+               coalesce(' ON DELETE ' || x.action || ' (' || replace(x.others, '\', '\\') || ')', ' ON DELETE RESTRICT'))) AS remediation
+FROM tenancy.tenant_tables t
+JOIN pg_constraint con ON con.conrelid = t.relation AND con.contype = 'f' AND con.conparentid = 0 AND con.confdeltype IN ('n', 'd')
+    AND t.tenant_number = ANY (coalesce(con.confdelsetcols, con.conkey))
+CROSS JOIN LATERAL (
+    SELECT CASE con.confdeltype WHEN 'n' THEN 'SET NULL' ELSE 'SET DEFAULT' END AS action,
+           (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute a
+            WHERE a.attrelid = t.relation AND a.attnum = ANY (coalesce(con.confdelsetcols, con.conkey)) AND a.attnum <> t.tenant_number) AS others) x
+WHERE t.bound_as IS NULL$rule$),
+
 ('key-to-shared', 'keys', 'info', 'A foreign key points at a table that tenants share',
  'The key cannot carry the tenant; only a policy can keep a row from pointing at what its tenant does not see.',
  'https://www.postgresql.org/docs/current/ddl-rowsecurity.html',
@@ -63,7 +80,7 @@ JOIN tenancy.tenant_tables p ON p.relation = con.confrelid AND coalesce(p.templa
 WHERE r.kind IN ('r', 'p') AND NOT r.is_partition
   AND r.relation NOT IN (SELECT t.relation FROM tenancy.tenant_tables t)
   AND r.relation NOT IN (SELECT b.relation FROM tenancy.bound_relations b WHERE b.relation IS NOT NULL)
-  AND EXISTS (SELECT FROM aclexplode(r.relacl) AS g WHERE g.grantee <> r.owner)
+  AND EXISTS (SELECT FROM tenancy.relation_grants g WHERE g.relation = r.relation)
 GROUP BY r.schema, r.relation$rule$),
 
 ('tenant-column-nullable', 'keys', 'warn', 'The tenant column may be null',
@@ -99,7 +116,7 @@ $rule$SELECT t.schema, tenancy.identity('pg_class'::regclass, t.relation, t.tena
     'the default is a constant' AS detail,
     format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', tenancy.qualified_name(t.relation), t.tenant_column) AS remediation
 FROM tenancy.tenant_tables t JOIN pg_attrdef d ON d.adrelid = t.relation AND d.adnum = t.tenant_number
-WHERE pg_get_expr(d.adbin, d.adrelid) ~ '^\(*(''|-?\d)'$rule$),
+WHERE tenancy.expression_text(d.adbin, d.adrelid) ~ '^\(*(''|-?\d)'$rule$),
 
 ('tenant-column-updatable', 'keys', 'warn', 'Rows can be moved to another tenant',
  'A tenant gives rows away, or takes them with it.', 'https://www.postgresql.org/docs/current/sql-createpolicy.html',
@@ -110,21 +127,40 @@ WHERE t.row_security AND t.tenant_number IS NOT NULL
   AND t.relation NOT IN (SELECT f.relation FROM tenancy.tenant_policies f WHERE 'w' = ANY (f.floor_for))
   AND NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = t.relation AND g.tgenabled IN ('O', 'A')
                   AND g.tgfoid = 'tenancy.tenant_column_immutable()'::regprocedure)
-  AND EXISTS (SELECT FROM tenancy.tenant_table_grants g WHERE g.relation = t.relation AND g.privilege = 'UPDATE')$rule$),
+  AND EXISTS (SELECT FROM tenancy.tenant_table_grants g WHERE g.relation = t.relation AND g.privilege = 'UPDATE'
+              AND (g.whole OR EXISTS (SELECT FROM pg_attribute a CROSS JOIN LATERAL aclexplode(a.attacl) AS c
+                                      WHERE a.attrelid = t.relation AND a.attnum = t.tenant_number AND c.privilege_type = 'UPDATE')))$rule$),
 
 ('unique-without-tenant', 'keys', 'warn', 'A unique key does not carry the tenant',
  'The error of a duplicate tells that another tenant has the value, and keeps two tenants from using the same.',
  'https://www.postgresql.org/docs/current/ddl-rowsecurity.html',
 $rule$SELECT t.schema, tenancy.identity('pg_class'::regclass, i.indexrelid) AS object,
     'unique over the rows of all tenants of ' || tenancy.qualified_name(t.relation) AS detail,
-    CASE WHEN i.indisexclusion THEN NULL
+    CASE WHEN i.indisexclusion AND NOT x.comparable THEN NULL
+         WHEN i.indisexclusion
+         THEN x.extension || format('ALTER TABLE %s DROP CONSTRAINT %I, ADD CONSTRAINT %2$I %s', tenancy.qualified_name(t.relation), con.conname,
+                     regexp_replace(pg_get_constraintdef(con.oid), '\(', format('(%I WITH =, ', t.tenant_column)))
          WHEN con.oid IS NOT NULL
          THEN format('ALTER TABLE %s DROP CONSTRAINT %I, ADD CONSTRAINT %2$I %s', tenancy.qualified_name(t.relation), con.conname,
                      regexp_replace(pg_get_constraintdef(con.oid), '\(', format('(%I, ', t.tenant_column)))
          ELSE format('DROP INDEX %s; %s', tenancy.qualified_name(i.indexrelid),
-                     regexp_replace(pg_get_indexdef(i.indexrelid), '(USING \w+ )\(', format('\1(%s, ', replace(quote_ident(t.tenant_column), '\', '\\')))) END AS remediation
+                     regexp_replace(pg_get_indexdef(i.indexrelid), '(USING \w+ )\(', format('\1(%s, ', replace(quote_ident(t.tenant_column), '\', '\\')))) END AS remediation,
+    CASE WHEN i.indisexclusion AND NOT x.comparable THEN 'info' END AS level
 FROM tenancy.tenant_tables t JOIN pg_index i ON i.indrelid = t.relation
+JOIN pg_class ic ON ic.oid = i.indexrelid
 LEFT JOIN pg_constraint con ON con.conindid = i.indexrelid AND con.contype IN ('u', 'x') AND con.conrelid = t.relation
+-- Whether the method can compare the tenant for equality, by itself or with btree_gist.
+LEFT JOIN LATERAL (
+    SELECT o.own OR e.extension <> '' AS comparable, CASE WHEN o.own THEN '' ELSE e.extension END AS extension
+    FROM (SELECT EXISTS (SELECT FROM pg_opclass c JOIN pg_amop m ON m.amopfamily = c.opcfamily AND m.amoplefttype = c.opcintype
+                         JOIN pg_operator p ON p.oid = m.amopopr AND p.oprname = '='
+                         WHERE c.opcmethod = ic.relam AND c.opcdefault
+                           AND c.opcintype = CASE t.tenant_type WHEN 'varchar'::regtype THEN 'text'::regtype ELSE t.tenant_type END) AS own) o
+    CROSS JOIN (SELECT coalesce(min('CREATE EXTENSION IF NOT EXISTS btree_gist; '), '') AS extension
+                FROM pg_available_extensions a
+                WHERE i.indisexclusion AND ic.relam = (SELECT m.oid FROM pg_am m WHERE m.amname = 'gist')
+                  AND a.name = 'btree_gist' AND a.installed_version IS NULL) e
+    WHERE i.indisexclusion OFFSET 0) x ON true
 WHERE (i.indisunique OR i.indisexclusion) AND NOT i.indisprimary AND NOT t.is_partition AND t.bound_as IS NULL
   AND t.tenant_number IS NOT NULL AND t.tenant_number <> ALL (i.indkey::int2[])
   AND coalesce(t.template, 'tenant') NOT IN ('own_tenant', 'self')

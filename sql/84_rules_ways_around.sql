@@ -24,7 +24,7 @@ $rule$SELECT v.schema, tenancy.identity('pg_class'::regclass, v.relation) AS obj
 FROM tenancy.user_relations v JOIN pg_roles o ON o.oid = v.owner
 JOIN tenancy.view_reach x ON x.view = v.relation
 JOIN tenancy.tenant_tables t ON t.relation = x.relation AND (o.rolsuper OR o.rolbypassrls OR (t.owner = v.owner AND NOT t.forced))
-WHERE v.kind = 'v' AND EXISTS (SELECT FROM aclexplode(v.relacl) AS g WHERE g.grantee <> v.owner)
+WHERE v.kind = 'v' AND EXISTS (SELECT FROM tenancy.relation_grants g WHERE g.relation = v.relation)
   AND NOT EXISTS (SELECT FROM pg_options_to_table(v.reloptions) AS p WHERE p.option_name = 'security_invoker' AND p.option_value::bool)
 GROUP BY v.schema, v.relation, o.rolname$rule$),
 
@@ -34,7 +34,7 @@ GROUP BY v.schema, v.relation, o.rolname$rule$),
 $rule$SELECT v.schema, tenancy.identity('pg_class'::regclass, v.relation) AS object, 'readable by ' || g.names AS detail,
     format('REVOKE ALL ON %s FROM %s', tenancy.qualified_name(v.relation), g.names) AS remediation
 FROM tenancy.user_relations v
-CROSS JOIN LATERAL (SELECT string_agg(DISTINCT tenancy.grantee_name(g.grantee), ', ') AS names FROM aclexplode(v.relacl) AS g WHERE g.grantee <> v.owner) g
+CROSS JOIN LATERAL (SELECT string_agg(DISTINCT tenancy.grantee_name(g.grantee), ', ') AS names FROM tenancy.relation_grants g WHERE g.relation = v.relation) g
 WHERE v.kind = 'm' AND g.names IS NOT NULL
   AND EXISTS (SELECT FROM tenancy.view_reach x JOIN tenancy.tenant_tables t ON t.relation = x.relation WHERE x.view = v.relation)$rule$),
 
@@ -44,7 +44,7 @@ WHERE v.kind = 'm' AND g.names IS NOT NULL
 $rule$SELECT f.schema, tenancy.identity('pg_class'::regclass, f.relation) AS object, 'readable by ' || g.names AS detail,
     format('REVOKE ALL ON %s FROM %s', tenancy.qualified_name(f.relation), g.names) AS remediation
 FROM tenancy.user_relations f
-CROSS JOIN LATERAL (SELECT string_agg(DISTINCT tenancy.grantee_name(g.grantee), ', ') AS names FROM aclexplode(f.relacl) AS g WHERE g.grantee <> f.owner) g
+CROSS JOIN LATERAL (SELECT string_agg(DISTINCT tenancy.grantee_name(g.grantee), ', ') AS names FROM tenancy.relation_grants g WHERE g.relation = f.relation) g
 WHERE f.kind = 'f' AND g.names IS NOT NULL
   AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = f.relation AND a.attnum > 0 AND NOT a.attisdropped
               AND a.attname IN (SELECT n.name FROM tenancy.tenant_column_names n))$rule$),
@@ -73,7 +73,7 @@ WHERE w.ev_type <> '1' AND (r.relation IN (SELECT t.relation FROM tenancy.tenant
 $rule$SELECT t.schema, tenancy.identity('pg_publication'::regclass, p.oid) || ' with ' || tenancy.qualified_name(t.relation) AS object,
     'sends every row' AS detail, format('ALTER PUBLICATION %I DROP TABLE %s', p.pubname, tenancy.qualified_name(t.relation)) AS remediation
 FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid JOIN tenancy.tenant_tables t ON t.relation = r.prrelid
-WHERE r.prqual IS NULL OR (t.tenant_column IS NOT NULL AND strpos(pg_get_expr(r.prqual, r.prrelid), quote_ident(t.tenant_column)) = 0)
+WHERE r.prqual IS NULL OR (t.tenant_column IS NOT NULL AND strpos(coalesce(tenancy.expression_text(r.prqual, r.prrelid), ''), quote_ident(t.tenant_column)) = 0)
 UNION ALL
 SELECT n.nspname, tenancy.identity('pg_publication'::regclass, p.oid) || ' with schema ' || quote_ident(n.nspname),
     'sends every row, of tables made later too', format('ALTER PUBLICATION %I DROP TABLES IN SCHEMA %I', p.pubname, n.nspname)

@@ -26,7 +26,7 @@ FROM tenancy.tenant_table_grants g WHERE g.privilege = 'TRIGGER'$rule$),
 $rule$SELECT g.schema, tenancy.grant_object(g.relation, g.grantee, g.privilege) AS object,
     'tells which keys exist' AS detail,
     format('REVOKE REFERENCES ON %s FROM %s', tenancy.qualified_name(g.relation), tenancy.grantee_name(g.grantee)) AS remediation
-FROM tenancy.tenant_table_grants g WHERE g.privilege = 'REFERENCES'$rule$),
+FROM (SELECT DISTINCT g.schema, g.relation, g.grantee, g.privilege FROM tenancy.tenant_table_grants g) g WHERE g.privilege = 'REFERENCES'$rule$),
 
 ('grant-maintain', 'grants', 'info', 'MAINTAIN is granted on a tenant table',
  'A tenant can lock the table for all with CLUSTER or VACUUM FULL.', 'https://www.postgresql.org/docs/current/sql-grant.html',
@@ -38,7 +38,7 @@ FROM tenancy.tenant_table_grants g WHERE g.privilege = 'MAINTAIN'$rule$),
 ('grant-public', 'grants', 'warn', 'A tenant table is granted to PUBLIC',
  'Every role that can connect, those made later too, uses it.', 'https://www.postgresql.org/docs/current/ddl-priv.html',
 $rule$SELECT g.schema, tenancy.identity('pg_class'::regclass, g.relation) AS object,
-    string_agg(g.privilege, ', ' ORDER BY g.privilege) || ' for PUBLIC' AS detail,
+    string_agg(DISTINCT g.privilege, ', ' ORDER BY g.privilege) || ' for PUBLIC' AS detail,
     format('REVOKE ALL ON %s FROM PUBLIC', tenancy.qualified_name(g.relation)) AS remediation
 FROM tenancy.tenant_table_grants g WHERE g.grantee = 0 GROUP BY g.schema, g.relation$rule$),
 
@@ -51,7 +51,7 @@ $rule$SELECT t.schema, tenancy.grant_object(t.relation, c.grantee, c.privilege_t
 FROM tenancy.tenant_tables t
 JOIN pg_attribute a ON a.attrelid = t.relation AND a.attacl IS NOT NULL AND NOT a.attisdropped
 CROSS JOIN LATERAL aclexplode(a.attacl) AS c
-JOIN tenancy.tenant_table_grants g ON g.relation = t.relation AND g.grantee = c.grantee AND g.privilege = c.privilege_type
+JOIN tenancy.tenant_table_grants g ON g.relation = t.relation AND g.grantee = c.grantee AND g.privilege = c.privilege_type AND g.whole
 GROUP BY t.schema, t.relation, c.grantee, c.privilege_type$rule$),
 
 ('default-privileges', 'grants', 'warn', 'Default privileges give more than an application needs, or give to PUBLIC',
@@ -87,4 +87,10 @@ $rule$SELECT n.nspname AS schema, 'CREATE on ' || tenancy.identity('pg_namespace
     format('REVOKE CREATE ON SCHEMA %I FROM %s', n.nspname, tenancy.grantee_name(g.grantee)) AS remediation
 FROM pg_namespace n CROSS JOIN LATERAL aclexplode(n.nspacl) AS g
 WHERE g.privilege_type = 'CREATE' AND g.grantee <> n.nspowner AND n.nspname !~ '^pg_'
-  AND (g.grantee = 0 OR EXISTS (SELECT FROM tenancy.application_roles a WHERE pg_has_role(a.role, g.grantee, 'USAGE')))$rule$);
+  AND (g.grantee = 0 OR EXISTS (SELECT FROM tenancy.application_roles a WHERE pg_has_role(a.role, g.grantee, 'USAGE')))
+UNION ALL
+SELECT n.nspname, tenancy.identity('pg_namespace'::regclass, n.oid) || ' of ' || quote_ident(a.name),
+    'its owner drops every table in it, whosever that is',
+    format('ALTER SCHEMA %I OWNER TO %I', n.nspname, pg_get_userbyid(d.datdba))
+FROM pg_namespace n JOIN tenancy.application_roles a ON a.role = n.nspowner JOIN pg_database d ON d.datname = current_database()
+WHERE EXISTS (SELECT FROM tenancy.tenant_tables t WHERE t.schema = n.nspname)$rule$);

@@ -34,16 +34,23 @@ WITH RECURSIVE edges AS (
     WHERE m.admin_option
        OR coalesce((pg_catalog.to_jsonb(m) ->> 'inherit_option')::boolean, true)
        OR coalesce((pg_catalog.to_jsonb(m) ->> 'set_option')::boolean, true)),
+-- Level by level, since groups of groups have more paths than can be walked.
+levels AS (
+    SELECT r.oid AS role, r.oid AS reached, 0 AS level FROM pg_catalog.pg_roles r
+    UNION SELECT l.role, e.reached, l.level + 1 FROM levels l JOIN edges e ON e.member = l.reached WHERE l.level < 100),
+nearest AS (SELECT l.role, l.reached, min(l.level) AS level FROM levels l GROUP BY l.role, l.reached),
+steps AS (
+    SELECT n.role, n.reached, min(b.reached) AS before
+    FROM nearest n JOIN edges e ON e.reached = n.reached
+    JOIN nearest b ON b.role = n.role AND b.reached = e.member AND b.level = n.level - 1
+    GROUP BY n.role, n.reached),
 walk AS (
-    SELECT r.oid AS role, r.oid AS reached, ARRAY[r.oid] AS path FROM pg_catalog.pg_roles r
-    UNION ALL
-    SELECT walk.role, edges.reached, walk.path || edges.reached
-    FROM walk JOIN edges ON edges.member = walk.reached AND edges.reached <> ALL (walk.path))
--- The shortest of several.
-SELECT DISTINCT ON (walk.role, walk.reached) walk.role, walk.reached, walk.path,
+    SELECT n.role, n.reached, ARRAY[n.role] AS path FROM nearest n WHERE n.level = 0
+    UNION ALL SELECT s.role, s.reached, walk.path || s.reached FROM walk JOIN steps s ON s.role = walk.role AND s.before = walk.reached)
+SELECT walk.role, walk.reached, walk.path,
        (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(p.role)), ' -> ' ORDER BY p.place)
         FROM pg_catalog.unnest(walk.path) WITH ORDINALITY AS p(role, place)) AS path_names
-FROM walk ORDER BY walk.role, walk.reached, pg_catalog.cardinality(walk.path), walk.path;
+FROM walk;
 COMMENT ON VIEW tenancy.role_paths IS 'which role can act as which, by SET ROLE, inheritance or ADMIN, and over which others, for validation';
 GRANT SELECT ON tenancy.role_powers, tenancy.role_paths TO PUBLIC;
 
@@ -73,6 +80,24 @@ $rule$SELECT NULL AS schema, tenancy.identity('pg_authid'::regclass, r.oid) AS o
     format('ALTER ROLE %I NOBYPASSRLS', r.rolname) AS remediation
 FROM pg_roles r JOIN tenancy.tenant_table_grants g ON g.grantee = r.oid
 WHERE r.rolbypassrls AND r.rolcanlogin AND NOT r.rolsuper GROUP BY r.oid, r.rolname$rule$),
+
+('role-superuser', 'roles', 'warn', 'A superuser that logs in was granted tenant tables',
+ 'Grants to it say that an application connects as it: row security and privileges do not bind it.',
+ 'https://www.postgresql.org/docs/current/ddl-rowsecurity.html',
+$rule$SELECT NULL AS schema, tenancy.identity('pg_authid'::regclass, r.oid) AS object,
+    'nothing binds it; granted on ' || count(DISTINCT g.relation) || ' tenant tables' AS detail,
+    format('ALTER ROLE %I NOSUPERUSER', r.rolname) AS remediation
+FROM pg_roles r JOIN tenancy.relation_grants g ON g.grantee = r.oid
+-- The role that initdb made is granted much by habit, and stays what it is.
+WHERE r.rolsuper AND r.rolcanlogin AND r.oid <> 10 AND g.relation IN (SELECT t.relation FROM tenancy.tenant_tables t) GROUP BY r.oid, r.rolname$rule$),
+
+('role-owner', 'roles', 'info', 'A role that logs in owns tenant tables',
+ 'It can switch row security off and drop policies: migrations connect as it, the application must not.',
+ 'https://www.postgresql.org/docs/current/ddl-rowsecurity.html',
+$rule$SELECT NULL AS schema, tenancy.identity('pg_authid'::regclass, r.oid) AS object,
+    'owns ' || count(*) || ' tenant tables, ' || min(tenancy.qualified_name(t.relation)) || ' among them' AS detail, NULL AS remediation
+FROM pg_roles r JOIN tenancy.tenant_tables t ON t.owner = r.oid
+WHERE r.rolcanlogin AND NOT r.rolsuper GROUP BY r.oid$rule$),
 
 ('role-path', 'roles', 'error', 'An application role can act as one that row security does not bind',
  'One SET ROLE, or none at all with inheritance, and it sees all tenants.', 'https://www.postgresql.org/docs/current/role-membership.html',

@@ -1,5 +1,10 @@
 -- Rules about the extension and the server. What SQL cannot mend is of level info.
 
+CREATE FUNCTION tenancy.missing_fixes(version integer) RETURNS text[]
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'missing_fixes_wrapper';
+COMMENT ON FUNCTION tenancy.missing_fixes(integer) IS
+'holes in row security, as CVE, whose fix a server of that server_version_num lacks';
+
 INSERT INTO tenancy.rules (code, topic, level, title, why, reference, query) VALUES
 ('drift', 'registration', 'error', 'A protected table is not what was registered',
  'Somebody changed by hand what protects it.', 'https://www.postgresql.org/docs/current/ddl-rowsecurity.html',
@@ -40,13 +45,8 @@ FROM pg_extension e WHERE e.extname = 'pg_tenancy' AND e.extversion <> tenancy.l
 ('server-version', 'server', 'info', 'The server lacks fixes of holes in row security',
  'Rows, or statistics of them, are shown past policies.', 'https://www.postgresql.org/support/security/',
 $rule$SELECT NULL AS schema, 'server version ' || current_setting('server_version') AS object,
-    'lacks the fix of ' || string_agg(f.cve, ', ' ORDER BY f.cve) AS detail, NULL AS remediation
-FROM (VALUES ('CVE-2023-2455', 150003), ('CVE-2023-39418', 150004), ('CVE-2024-4317', 150007), ('CVE-2024-4317', 160003),
-             ('CVE-2024-10976', 150009), ('CVE-2024-10976', 160005), ('CVE-2024-10976', 170001),
-             ('CVE-2025-8713', 150014), ('CVE-2025-8713', 160010), ('CVE-2025-8713', 170006)) AS f(cve, fixed)
-WHERE f.fixed / 10000 = current_setting('server_version_num')::int / 10000
-  AND current_setting('server_version_num')::int < f.fixed
-HAVING count(*) > 0$rule$),
+    'lacks the fix of ' || array_to_string(tenancy.missing_fixes(current_setting('server_version_num')::int), ', ') AS detail, NULL AS remediation
+WHERE cardinality(tenancy.missing_fixes(current_setting('server_version_num')::int)) > 0$rule$),
 
 ('statistics-view', 'server', 'info', 'The view of extended statistics shows values of other tenants',
  'The fix of CVE-2024-4317 needs the view made again: a cluster made by an older server keeps the old one.',
@@ -55,7 +55,7 @@ $rule$SELECT NULL AS schema, tenancy.identity('pg_class'::regclass, c.oid) AS ob
     'run fix-CVE-2024-4317.sql of the server''s share directory in every database' AS detail, NULL AS remediation
 FROM pg_class c
 WHERE c.relnamespace = 'pg_catalog'::regnamespace AND c.relname IN ('pg_stats_ext', 'pg_stats_ext_exprs')
-  AND pg_get_viewdef(c.oid) !~ 'pg_has_role'$rule$),
+  AND coalesce(pg_get_viewdef(c.oid), '') !~ 'pg_has_role'$rule$),
 
 ('not-seen', 'server', 'info', 'What this validation cannot see',
  'It reads the catalogs of this database with the rights of whoever calls it.', 'https://www.postgresql.org/docs/current/catalogs.html',

@@ -12,7 +12,7 @@ fn a_standby_finds_what_its_primary_has() {
     let stage = Stage::new();
     stage
         .owner()
-        .ok("CREATE TABLE app.t (tenant_id uuid NOT NULL)");
+        .ok("CREATE TABLE app.t (tenant_id uuid NOT NULL); CREATE TABLE app.u (tenant_id uuid); INSERT INTO app.u VALUES (NULL)");
     stage.superuser().ok("UPDATE tenancy.rules SET query = 'SELECT NULL AS schema, (1 / 0)::text AS object, NULL AS detail, NULL AS remediation' WHERE code = 'grant-truncate'");
     let standby = standby::create(primary, "validate").unwrap();
     standby::catch_up(primary, standby.server()).unwrap();
@@ -20,13 +20,18 @@ fn a_standby_finds_what_its_primary_has() {
     let mut session = config.connect(postgres::NoTls).unwrap();
     let found = session.rows("SELECT code FROM tenancy.validate() WHERE level = 'error'");
     let found: Vec<_> = found.into_iter().flatten().flatten().collect();
-    assert_eq!(found, ["rls-off", "rule-failed"]);
+    assert_eq!(found, ["rls-off", "rls-off", "rule-failed"]);
+    let of_rows = "SELECT object FROM tenancy.validate_data() WHERE code = 'data-tenant-null'";
+    assert_eq!(
+        session.text(of_rows).as_deref(),
+        Some("table column app.u.tenant_id")
+    );
     assert_eq!(
         session.int(&format!(
             "SELECT count(*) FROM tenancy.access_matrix('{}') WHERE reach = 'all tenants'",
             stage.app
         )),
-        4
+        8
     );
     let graded = session.rows("SELECT component FROM tenancy.health() WHERE grade <> 'unknown'");
     assert_eq!(graded.len(), 7, "all but the data: {graded:?}");

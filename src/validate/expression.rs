@@ -1,7 +1,7 @@
 //! What a policy's expression says, read from the text that Postgres deparses.
 //!
 //! Pure: owns cutting such a text at its top-level OR and AND, and telling which expressions let every
-//! row through. Text, because evaluating the tree would call functions of whoever wrote the policy
+//! row through, always or without a context, and which ask for tenants other than one's own. Text, because evaluating the tree would call functions of whoever wrote the policy
 //! with the rights of whoever validates. Must never claim that an expression is always true when it
 //! may be false.
 
@@ -40,7 +40,127 @@ fn is_true_atom(atom: &str, tenant_column: Option<&str>) -> bool {
         return tenant_column
             .is_some_and(|column| tested == column || tested.trim_matches('"') == column);
     }
-    atom == "true" || sides(atom, " = ").is_some_and(|(left, right)| left == right)
+    if let Some(tested) = ["TRUE", "NOT FALSE"]
+        .iter()
+        .find_map(|test| atom.strip_suffix(&format!(" IS {test}")))
+    {
+        return is_always_true(tested, tenant_column);
+    }
+    if let Some(arguments) = arguments_of(atom, "COALESCE") {
+        return arguments
+            .iter()
+            .all(|argument| is_always_true(argument, tenant_column));
+    }
+    atom == "true"
+        || [" = ", " >= ", " <= "]
+            .iter()
+            .any(|operator| sides(atom, operator).is_some_and(|(left, right)| left == right))
+}
+
+/// The part of the expression that is true where no context is set.
+pub fn open_without_context<'a>(
+    expression: &'a str,
+    tenant_column: Option<&str>,
+) -> Option<&'a str> {
+    find_disjunct(expression, tenant_column, is_open_atom)
+}
+
+/// The part of the expression that lets rows of tenants through for not being somebody's, or by
+/// comparing for another thing than being equal.
+pub fn asks_for_others<'a>(expression: &'a str, tenant_column: &str) -> Option<&'a str> {
+    find_disjunct(expression, Some(tenant_column), |atom, column| {
+        column.is_some_and(|column| is_inverted_atom(atom, column))
+    })
+}
+
+/// An operand of an OR in which `is_bad` holds for one operand of an AND, and no other of them asks for
+/// the tenant.
+fn find_disjunct<'a>(
+    expression: &'a str,
+    tenant_column: Option<&str>,
+    is_bad: fn(&str, Option<&str>) -> bool,
+) -> Option<&'a str> {
+    let any = disjuncts(expression);
+    if any.len() > 1 {
+        return any
+            .into_iter()
+            .find_map(|part| find_disjunct(part, tenant_column, is_bad));
+    }
+    let all = operands(expression, " AND ");
+    if let [atom] = all[..] {
+        let atom = without_parentheses(atom);
+        return is_bad(atom, tenant_column).then_some(atom);
+    }
+    let bad = |part: &'a str| find_disjunct(part, tenant_column, is_bad);
+    let rest_asks = all.iter().any(|part| {
+        bad(part).is_none() && tenant_column.is_some_and(|column| part.contains(column))
+    });
+    if rest_asks {
+        return None;
+    }
+    all.into_iter().find_map(bad)
+}
+
+fn is_open_atom(atom: &str, tenant_column: Option<&str>) -> bool {
+    if let Some(tested) = [" IS NULL", " = ''::text", " IS UNKNOWN"]
+        .iter()
+        .find_map(|test| atom.strip_suffix(test))
+    {
+        return tested.contains("current_setting(") || tested.contains("current_tenant");
+    }
+    if atom.ends_with(" IS NOT FALSE") || atom.ends_with(" IS NOT TRUE") {
+        return true;
+    }
+    if let Some(arguments) = arguments_of(atom, "COALESCE") {
+        return arguments.last() == Some(&"true");
+    }
+    if atom.starts_with("CASE") {
+        return atom.contains(" THEN true") || atom.contains("ELSE true");
+    }
+    // tenant_id = COALESCE(current_tenant_id(), tenant_id)
+    let (Some((left, right)), Some(column)) = (sides(atom, " = "), tenant_column) else {
+        return false;
+    };
+    [(left, right), (right, left)]
+        .into_iter()
+        .any(|(own, other)| {
+            is_column(own, column)
+                && arguments_of(other, "COALESCE")
+                    .is_some_and(|arguments| arguments.iter().any(|a| is_column(a, column)))
+        })
+}
+
+fn is_inverted_atom(atom: &str, column: &str) -> bool {
+    if let Some(negated) = atom.strip_prefix("NOT ") {
+        let negated = without_parentheses(negated);
+        return [" = ", " IN ( SELECT"]
+            .iter()
+            .any(|operator| asks(negated, operator, column));
+    }
+    [" <> ", " IS DISTINCT FROM ", " < ", " > ", " <= ", " >= "]
+        .iter()
+        .any(|operator| asks(atom, operator, column))
+}
+
+/// Whether the tenant column itself stands at one side of the operator.
+fn asks(atom: &str, operator: &str, column: &str) -> bool {
+    sides(atom, operator).is_some_and(|(left, right)| {
+        left != right && (is_column(left, column) || is_column(right, column))
+    })
+}
+
+/// Whether the text is the column, with a cast or without.
+fn is_column(text: &str, column: &str) -> bool {
+    let text = text.rsplit_once("::").map_or(text, |(inner, _)| inner);
+    let text = without_parentheses(text);
+    text == column || text.trim_matches('"') == column
+}
+
+/// The arguments of a call of that function, where the text is one and nothing else.
+fn arguments_of<'a>(atom: &'a str, function: &str) -> Option<Vec<&'a str>> {
+    let arguments = atom.strip_prefix(function)?;
+    let inner = without_parentheses(arguments);
+    (inner.len() < arguments.len()).then(|| operands(inner, ", "))
 }
 
 fn sides<'a>(atom: &'a str, operator: &str) -> Option<(&'a str, &'a str)> {
@@ -132,6 +252,9 @@ mod tests {
             "(NOT false)",
             "(NOT (tenant_id IS DISTINCT FROM tenant_id))",
             "('x'::text = 'x'::text)",
+            "COALESCE((tenant_id = tenant_id), true)",
+            "((tenant_id = tenant_id) IS NOT FALSE)",
+            "(tenant_id >= tenant_id)",
         ] {
             assert!(
                 is_always_true(expression, Some("tenant_id")),
@@ -157,9 +280,76 @@ mod tests {
             "",
             "(tenant_id = ANY (ARRAY[x, true]))",
             "(a) OR (b",
+            "COALESCE((tenant_id = current_tenant_id()), true)",
+            "((tenant_id = current_tenant_id()) IS NOT FALSE)",
         ] {
             assert!(
                 !is_always_true(expression, Some("tenant_id")),
+                "{expression}"
+            );
+        }
+    }
+
+    #[test]
+    fn expressions_that_open_without_a_context() {
+        for expression in [
+            "((current_setting('app.x'::text, true) IS NULL) OR (tenant_id = a))",
+            "((tenant_id = a) OR (current_setting('app.x'::text, true) = ''::text))",
+            "((NOT deleted) AND ((current_tenant_id() IS NULL) OR (tenant_id = current_tenant_id())))",
+            "COALESCE((tenant_id = current_tenant_id()), true)",
+            "((tenant_id = current_tenant_id()) IS NOT FALSE)",
+            "(tenant_id = COALESCE(current_tenant_id(), tenant_id))",
+            "(COALESCE(current_tenant_id(), tenant_id) = tenant_id)",
+            "CASE\n    WHEN (current_tenant_id() IS NULL) THEN true\n    ELSE (tenant_id = current_tenant_id())\nEND",
+        ] {
+            let part = open_without_context(expression, Some("tenant_id"));
+            assert!(part.is_some(), "{expression}");
+        }
+        for expression in [
+            "((current_setting('app.x'::text, true) IS NOT NULL) AND (tenant_id = a))",
+            "((current_tenant_id() IS NULL) AND (tenant_id = other()))",
+            "(tenant_id = COALESCE(current_tenant_id(), other()))",
+            "COALESCE((tenant_id = current_tenant_id()), false)",
+            "(note IS NULL)",
+            "(note = 'current_setting() IS NULL'::text)",
+        ] {
+            let part = open_without_context(expression, Some("tenant_id"));
+            assert_eq!(part, None, "{expression}");
+        }
+    }
+
+    #[test]
+    fn expressions_that_ask_for_other_tenants() {
+        for expression in [
+            "(tenant_id <> current_tenant_id())",
+            "((tenant_id)::text <> 'x'::text)",
+            "(tenant_id <> ALL (ARRAY['x'::text, 'y'::text]))",
+            "(tenant_id IS DISTINCT FROM current_tenant_id())",
+            "(NOT (tenant_id = current_tenant_id()))",
+            "((tenant_id = current_tenant_id()) OR ((note = 'a'::text) AND (tenant_id > 'x'::text)))",
+            "(NOT (tenant_id IN ( SELECT m.tenant\n   FROM m)))",
+            "(\"Tenant\" <> 'x'::text)",
+        ] {
+            let column = if expression.contains("Tenant") {
+                "Tenant"
+            } else {
+                "tenant_id"
+            };
+            assert!(
+                asks_for_others(expression, column).is_some(),
+                "{expression}"
+            );
+        }
+        for expression in [
+            "((tenant_id = current_tenant_id()) AND (tenant_id <> 'x'::text))",
+            "(NOT (tenant_id IS DISTINCT FROM current_tenant_id()))",
+            "(NOT (note = 'x'::text))",
+            "(note <> (tenant_id || 'x'::text))",
+            "(tenant_id = current_tenant_id())",
+        ] {
+            assert_eq!(
+                asks_for_others(expression, "tenant_id"),
+                None,
                 "{expression}"
             );
         }

@@ -5,7 +5,7 @@
 use pgrx::datum::Array;
 use pgrx::prelude::*;
 
-use super::run::{Finding, findings};
+use super::run::{Finding, findings, names};
 use crate::error::{Error, Kind, OrRaise, Result};
 use crate::policy::spi;
 
@@ -32,14 +32,24 @@ const WAIVED: &str = "
 SELECT pg_catalog.jsonb_build_array(w.code, w.object)::pg_catalog.text
 FROM tenancy.waivers w WHERE w.until > pg_catalog.now()";
 
+// By its SQL, which plans as reading rows needs it.
+const DATA: &str = "
+SELECT pg_catalog.jsonb_build_object('code', f.code, 'level', f.level, 'object', f.object, 'detail', f.detail,
+    'remediation', f.remediation)::pg_catalog.text
+FROM tenancy.findings_of_data($1, NULL) AS f";
+
 #[pg_extern(sql = false)]
-fn assert_valid(level: Option<&str>, schemas: Option<Array<'_, &str>>) {
+fn assert_valid(level: Option<&str>, schemas: Option<Array<'_, &str>>, data: Option<bool>) {
     let run = || {
         let worst = rank(level.unwrap_or_default())?;
-        let schemas = schemas.map(|names| names.iter().flatten().map(str::to_owned).collect());
+        let schemas = names(schemas);
         let waived: Vec<(String, String)> = spi::rows(WAIVED, &[])?;
         let mut left = Vec::new();
-        for finding in findings(schemas)? {
+        let mut all = findings(schemas.clone())?;
+        if data == Some(true) {
+            all.extend(spi::rows::<Finding>(DATA, &[schemas.into()])?);
+        }
+        for finding in all {
             let is_waived = waived
                 .iter()
                 .any(|(code, object)| *code == finding.code && *object == finding.object);

@@ -2,26 +2,63 @@
 //!
 //! | question | file |
 //! |---|---|
-//! | the rules | rows of `tenancy.rules`, each a query: `sql/81_*` to `sql/87_*` |
+//! | the rules | rows of `tenancy.rules`, each a query: `sql/81_*` to `sql/87_*`, about rows `sql/93_*` |
 //! | what they share: tenant tables, grants, policies, paths between roles | views of `sql/80_validate.sql` |
 //! | running them, one that fails apart from the others | `run` |
+//! | counting bad rows | `data` |
 //! | waivers | `waiver` |
 //! | the gate | `gate` |
 //! | what an expression of a policy says | `expression` |
+//! | what a server lacks | `server` |
 //!
 //! Everything reads only, with the caller's rights, and calls no function that a user wrote.
 
+mod data;
 pub mod expression;
 mod gate;
 mod run;
+mod server;
 mod sql;
 mod waiver;
 
 use pgrx::prelude::*;
+use pgrx::{IntoDatum, direct_function_call, pg_sys};
+
+use crate::policy::subtransaction::attempt_reading;
 
 #[pg_extern(sql = false)]
 fn expression_is_always_true(expression: Option<&str>, tenant_column: Option<&str>) -> bool {
     expression.is_some_and(|text| expression::is_always_true(text, tenant_column))
+}
+
+#[pg_extern(sql = false)]
+fn expression_open_without_context(
+    expression: Option<&str>,
+    tenant_column: Option<&str>,
+) -> Option<String> {
+    expression::open_without_context(expression?, tenant_column).map(str::to_owned)
+}
+
+#[pg_extern(sql = false)]
+fn expression_asks_for_others(expression: &str, tenant_column: &str) -> Option<String> {
+    expression::asks_for_others(expression, tenant_column).map(str::to_owned)
+}
+
+/// `pg_get_expr()` of what somebody may be dropping: null instead of an error.
+#[pg_extern(sql = false)]
+fn expression_text(node: &str, relation: pg_sys::Oid) -> Option<String> {
+    let text = attempt_reading(|| {
+        // SAFETY: a function of Postgres with the arguments that it declares; the caller's catalog holds
+        // the node tree as text does.
+        let text = unsafe {
+            direct_function_call::<String>(
+                pg_sys::pg_get_expr,
+                &[node.into_datum(), relation.into_datum()],
+            )
+        };
+        Ok(text)
+    });
+    text.ok().flatten()
 }
 
 #[pg_extern(sql = false)]
@@ -35,4 +72,9 @@ fn expression_disjuncts(expression: &str) -> Vec<String> {
 #[pg_extern(sql = false)]
 fn library_version() -> &'static str {
     env!("CARGO_PKG_VERSION")
+}
+
+#[pg_extern(sql = false)]
+fn missing_fixes(version: i32) -> Vec<&'static str> {
+    server::missing_fixes(version)
 }

@@ -5,21 +5,27 @@
 
 use pgrx::datum::Array;
 use pgrx::iter::TableIterator;
+use pgrx::pg_sys;
 use pgrx::prelude::*;
 use serde::Deserialize;
 
 use crate::error::{Error, Kind, OrRaise, Result};
 use crate::policy::spi;
-use crate::policy::subtransaction::attempt_reading;
+use crate::policy::subtransaction::{Failure, attempt_reading};
 
+/// A row of `tenancy.rules`.
 #[derive(Deserialize)]
-struct Rule {
-    code: String,
-    level: String,
-    query: String,
+pub struct Rule {
+    pub code: String,
+    pub level: String,
+    pub query: String,
 }
 
+/// Object, detail, remediation, and a level where it is not the rule's.
+type Row = (String, String, Option<String>, Option<String>);
+
 /// One thing that is wrong.
+#[derive(Deserialize)]
 pub struct Finding {
     pub code: String,
     pub level: String,
@@ -30,61 +36,87 @@ pub struct Finding {
 
 const RULES: &str = "
 SELECT pg_catalog.jsonb_build_object('code', r.code, 'level', r.level, 'query', r.query)::pg_catalog.text
-FROM tenancy.rules r ORDER BY r.code COLLATE \"C\"";
+FROM tenancy.rules r WHERE (r.topic = 'data') = $1 ORDER BY r.code COLLATE \"C\"";
 
 const UNKNOWN_SCHEMA: &str = "
 SELECT pg_catalog.to_jsonb(s)::pg_catalog.text FROM pg_catalog.unnest($1::pg_catalog.text[]) AS s
 WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.nspname = s)";
 
+/// The rules about rows, or those about everything else.
+pub fn rules(about_data: bool) -> Result<Vec<Rule>> {
+    spi::rows(RULES, &[about_data.into()])
+}
+
+/// The names in an argument; nulls in it name nothing.
+pub fn names(argument: Option<Array<'_, &str>>) -> Option<Vec<String>> {
+    argument.map(|names| names.iter().flatten().map(str::to_owned).collect())
+}
+
+/// The schemas if all of them are there: a mistyped name would pass a gate.
+pub fn existing(schemas: Option<Vec<String>>) -> Result<Option<Vec<String>>> {
+    if let Some(schemas) = &schemas
+        && let Some(missing) = spi::row::<String>(UNKNOWN_SCHEMA, &[schemas.clone().into()])?
+    {
+        return Err(Error::new(
+            Kind::UndefinedSchema,
+            format!("schema \"{missing}\" does not exist"),
+        )
+        .hint("Give names of schemas without quotes around them."));
+    }
+    Ok(schemas)
+}
+
+/// A rule that fails is a finding: not knowing counts as much as what the rule looks for.
+pub fn rule_failed(rule: &Rule, failure: &Failure) -> Finding {
+    Finding {
+        code: "rule-failed".to_owned(),
+        level: rule.level.clone(),
+        object: format!("rule {}", rule.code),
+        detail: format!("this could not be checked: {}", failure.sentence()),
+        remediation: None,
+    }
+}
+
 /// Findings in those schemas, or in all; what belongs to no schema is always looked at.
 pub fn findings(schemas: Option<Vec<String>>) -> Result<Vec<Finding>> {
-    if let Some(schemas) = &schemas {
-        // A mistyped name would pass a gate.
-        if let Some(missing) = spi::row::<String>(UNKNOWN_SCHEMA, &[schemas.clone().into()])? {
-            return Err(Error::new(
-                Kind::UndefinedSchema,
-                format!("schema \"{missing}\" does not exist"),
-            )
-            .hint("Give names of schemas without quotes around them."));
-        }
-    }
+    let schemas = existing(schemas)?;
     let mut found = Vec::new();
-    for rule in spi::rows::<Rule>(RULES, &[])? {
+    for rule in rules(false)? {
         let query = format!(
-            "SELECT pg_catalog.jsonb_build_array(f.object, coalesce(f.detail, ''), f.remediation)::pg_catalog.text
+            "SELECT pg_catalog.jsonb_build_array(f.object, coalesce(f.detail, ''), f.remediation, pg_catalog.to_jsonb(f) ->> 'level')::pg_catalog.text
              FROM ({}) AS f
              WHERE f.object IS NOT NULL
                AND ($1::pg_catalog.text[] IS NULL OR f.schema IS NULL OR f.schema::pg_catalog.text = ANY ($1::pg_catalog.text[]))
              ORDER BY f.object COLLATE \"C\"",
             rule.query
         );
-        let outcome = attempt_reading(|| {
-            spi::rows::<(String, String, Option<String>)>(&query, &[schemas.clone().into()])
-        });
+        let rows = || spi::rows::<Row>(&query, &[schemas.clone().into()]);
+        // Once more where somebody dropped what it was looking at: with what is there now.
+        let outcome =
+            attempt_reading(rows).or_else(|_| attempt_reading(|| with_what_is_there_now(rows)));
         match outcome {
-            Ok(rows) => {
-                found.extend(
-                    rows.into_iter()
-                        .map(|(object, detail, remediation)| Finding {
-                            code: rule.code.clone(),
-                            level: rule.level.clone(),
-                            object,
-                            detail,
-                            remediation,
-                        }),
-                )
-            }
-            // Not knowing counts as much as what the rule looks for.
-            Err(failure) => found.push(Finding {
-                code: "rule-failed".to_owned(),
-                level: rule.level,
-                object: format!("rule {}", rule.code),
-                detail: format!("this could not be checked: {}", failure.sentence()),
-                remediation: None,
-            }),
+            Ok(rows) => found.extend(rows.into_iter().map(
+                |(object, detail, remediation, level)| Finding {
+                    code: rule.code.clone(),
+                    level: level.unwrap_or_else(|| rule.level.clone()),
+                    object,
+                    detail,
+                    remediation,
+                },
+            )),
+            Err(failure) => found.push(rule_failed(&rule, &failure)),
         }
     }
     Ok(found)
+}
+
+fn with_what_is_there_now<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    // SAFETY: inside a transaction; popped below, or by the subtransaction that an error ends.
+    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
+    let result = work();
+    // SAFETY: the one that was pushed above.
+    unsafe { pg_sys::PopActiveSnapshot() };
+    result
 }
 
 #[pg_extern(sql = false)]
@@ -100,8 +132,7 @@ fn findings_of_rules(
         name!(remediation, Option<String>),
     ),
 > {
-    let schemas = schemas.map(|names| names.iter().flatten().map(str::to_owned).collect());
-    let rows = findings(schemas).or_raise();
+    let rows = findings(names(schemas)).or_raise();
     TableIterator::new(rows.into_iter().map(|found| {
         (
             found.code,

@@ -42,3 +42,8 @@ extension_sql_file!(
     name = "rules_server",
     requires = ["validate"]
 );
+extension_sql_file!(
+    "../../sql/93_rules_data.sql",
+    name = "rules_data",
+    requires = ["rules_keys"]
+);

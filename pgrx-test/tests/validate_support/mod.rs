@@ -3,6 +3,8 @@
 //! `{s}` is the case's schema, `{app}` the application's role, `{other}` another role of the database,
 //! `{T}` a table of tenants with an index and grants, `{RLS}` row security on it, `{P}` its protection.
 
+#![allow(dead_code)]
+
 pub mod policies;
 pub mod relations;
 pub mod roles;

@@ -6,6 +6,13 @@ const TENANT: &str = "{T}{RLS}CREATE POLICY p ON {s}.t USING (tenant_id = curren
 
 pub const CASES: &[Case] = &[
     case("rls-off", "table {s}.t", "{T}", "{T}{P}"),
+    // Of which the application may read one column.
+    case(
+        "rls-off",
+        "table {s}.t",
+        "CREATE TABLE {s}.t (tenant_id uuid NOT NULL, note text); GRANT SELECT (note) ON {s}.t TO {app}",
+        "CREATE TABLE {s}.t (tenant_id uuid NOT NULL, note text); GRANT SELECT (note) ON {s}.t TO {app}; {P}",
+    ),
     case(
         "rls-off-ungranted",
         "table {s}.t",
@@ -52,6 +59,13 @@ pub const CASES: &[Case] = &[
         "{T}{RLS}CREATE POLICY p ON {s}.t USING (true); CREATE POLICY r ON {s}.t AS RESTRICTIVE TO {app} USING (tenant_id = current_tenant_id())",
         "{T}{RLS}CREATE POLICY p ON {s}.t USING (tenant_id = current_tenant_id())",
     ),
+    // A restrictive policy that opens without a context holds nothing either.
+    case(
+        "policy-always-true",
+        "policy p on {s}.t",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (coalesce(tenant_id = tenant_id, true)); CREATE POLICY r ON {s}.t AS RESTRICTIVE USING (current_tenant_id() IS NULL OR tenant_id = current_tenant_id())",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (tenant_id IS NOT DISTINCT FROM tenant_id); CREATE POLICY r ON {s}.t AS RESTRICTIVE USING (current_tenant_id() IS NOT NULL AND tenant_id = current_tenant_id())",
+    ),
     case(
         "policy-check-wider",
         "policy p on {s}.t",
@@ -64,6 +78,36 @@ pub const CASES: &[Case] = &[
         "policy p on {s}.t",
         "{T}{RLS}CREATE POLICY p ON {s}.t USING (current_setting('app.x', true) IS NULL OR tenant_id = current_tenant_id())",
         "{T}{RLS}CREATE POLICY p ON {s}.t USING (current_setting('app.x', true) IS NOT NULL AND tenant_id = current_tenant_id())",
+    ),
+    case(
+        "policy-null-context",
+        "policy p on {s}.t",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (tenant_id = coalesce(current_tenant_id(), tenant_id))",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (coalesce(tenant_id = current_tenant_id(), false))",
+    ),
+    case(
+        "policy-null-context",
+        "policy p on {s}.t",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (note <> 'secret' AND (tenant_id = current_tenant_id()) IS NOT FALSE)",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING ((tenant_id = current_tenant_id()) IS TRUE)",
+    ),
+    case(
+        "policy-inverted",
+        "policy p on {s}.t",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (tenant_id = current_tenant_id() OR (note = 'public' AND tenant_id <> '00000000-0000-0000-0000-000000000001'))",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (tenant_id = current_tenant_id() AND tenant_id <> '00000000-0000-0000-0000-000000000001')",
+    ),
+    case(
+        "policy-inverted",
+        "policy p on {s}.t",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (tenant_id = current_tenant_id()) WITH CHECK (NOT tenant_id = ANY (user_tenant_ids()))",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (tenant_id = current_tenant_id()) WITH CHECK (NOT note = 'x' AND tenant_id = current_tenant_id())",
+    ),
+    case(
+        "policy-null-tenant",
+        "policy p on {s}.t",
+        "CREATE TABLE {s}.t (tenant_id uuid); {RLS}CREATE POLICY p ON {s}.t USING (tenant_id IS NOT DISTINCT FROM current_tenant_id())",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (tenant_id IS NOT DISTINCT FROM current_tenant_id())",
     ),
     case(
         "policy-null-tenant",
@@ -107,6 +151,24 @@ pub const CASES: &[Case] = &[
         "policy p on {s}.t",
         "{T}{RLS}CREATE POLICY p ON {s}.t USING (tenant_id IN (SELECT x.tenant_id FROM {s}.t x WHERE x.note = 'me'))",
         "{T}CREATE TABLE {s}.tt (tenant_id uuid); {RLS}CREATE POLICY p ON {s}.t USING (tenant_id IN (SELECT x.tenant_id FROM {s}.tt x))",
+    ),
+    // Over another table.
+    case(
+        "policy-recursion",
+        "policy p on {s}.t",
+        "{T}CREATE TABLE {s}.u (tenant_id uuid NOT NULL); ALTER TABLE {s}.u ENABLE ROW LEVEL SECURITY; {RLS}
+         CREATE POLICY p ON {s}.t USING (tenant_id IN (SELECT u.tenant_id FROM {s}.u)); CREATE POLICY q ON {s}.u USING (tenant_id IN (SELECT t.tenant_id FROM {s}.t))",
+        "{T}CREATE TABLE {s}.u (tenant_id uuid NOT NULL); {RLS}
+         CREATE POLICY p ON {s}.t USING (tenant_id IN (SELECT u.tenant_id FROM {s}.u)); CREATE POLICY q ON {s}.u USING (tenant_id IN (SELECT t.tenant_id FROM {s}.t))",
+    ),
+    // The expression of another table with more columns, as a damaged catalog may have it.
+    case(
+        "policy-unreadable",
+        "policy p on {s}.t",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (note = 'x');
+         CREATE TABLE {s}.wide (a int, b int, c int, d int, e int, f int); CREATE POLICY q ON {s}.wide USING (f = 1);
+         SET allow_system_table_mods = on; UPDATE pg_policy SET polqual = (SELECT polqual FROM pg_policy WHERE polrelid = '{s}.wide'::regclass) WHERE polrelid = '{s}.t'::regclass; RESET allow_system_table_mods",
+        TENANT,
     ),
     case(
         "policy-scalar-subselect",
@@ -170,6 +232,25 @@ pub const CASES: &[Case] = &[
          CREATE TRIGGER g BEFORE INSERT ON {s}.t FOR EACH ROW EXECUTE FUNCTION {s}.f()",
         "{T}{P}CREATE FUNCTION {s}.f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
          CREATE TRIGGER g BEFORE INSERT ON {s}.t FOR EACH ROW EXECUTE FUNCTION {s}.f()",
+    ),
+    // Of a view, and of a table that is no tenant's.
+    case(
+        "definer-trigger",
+        "trigger g on {s}.v",
+        "{T}{P}CREATE VIEW {s}.v AS SELECT 1 AS a; CREATE FUNCTION {s}.f() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ BEGIN RETURN NEW; END $$;
+         CREATE TRIGGER g INSTEAD OF INSERT ON {s}.v FOR EACH ROW EXECUTE FUNCTION {s}.f()",
+        "{T}{P}CREATE VIEW {s}.v AS SELECT 1 AS a; CREATE FUNCTION {s}.f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+         CREATE TRIGGER g INSTEAD OF INSERT ON {s}.v FOR EACH ROW EXECUTE FUNCTION {s}.f()",
+    ),
+    case(
+        "definer-trigger",
+        "trigger g on {s}.log",
+        "CREATE TABLE {s}.documents (tenant_id uuid NOT NULL); CREATE TABLE {s}.log (note text);
+         CREATE FUNCTION {s}.f() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ BEGIN INSERT INTO {s}.documents VALUES (gen_random_uuid()); RETURN NEW; END $$;
+         CREATE TRIGGER g BEFORE INSERT ON {s}.log FOR EACH ROW EXECUTE FUNCTION {s}.f()",
+        "CREATE TABLE {s}.documents (tenant_id uuid NOT NULL); CREATE TABLE {s}.log (note text);
+         CREATE FUNCTION {s}.f() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ BEGIN NEW.note := 'documents'; RETURN NEW; END $$;
+         CREATE TRIGGER g BEFORE INSERT ON {s}.log FOR EACH ROW EXECUTE FUNCTION {s}.f()",
     ),
     case(
         "function-untrusted",

@@ -21,6 +21,18 @@ pub const CASES: &[Case] = &[
         "{T}{PARENT}ALTER TABLE {s}.t ADD pid uuid, ADD CONSTRAINT k FOREIGN KEY (pid) REFERENCES {s}.p ON DELETE CASCADE",
         "{T}{PARENT}ALTER TABLE {s}.t ADD pid uuid, ADD CONSTRAINT k FOREIGN KEY (pid) REFERENCES {s}.p",
     ),
+    case(
+        "key-nulls-tenant",
+        "table constraint k on {s}.t",
+        "{T}{PARENT}ALTER TABLE {s}.p ADD UNIQUE (tenant_id, id); ALTER TABLE {s}.t ADD pid uuid, ADD CONSTRAINT k FOREIGN KEY (tenant_id, pid) REFERENCES {s}.p (tenant_id, id) ON DELETE SET NULL",
+        "{T}{PARENT}ALTER TABLE {s}.p ADD UNIQUE (tenant_id, id); ALTER TABLE {s}.t ADD pid uuid, ADD CONSTRAINT k FOREIGN KEY (tenant_id, pid) REFERENCES {s}.p (tenant_id, id) ON DELETE SET NULL (pid)",
+    ),
+    case(
+        "key-nulls-tenant",
+        "table constraint k on {s}.t",
+        "CREATE TABLE {s}.tenants (id uuid PRIMARY KEY); CREATE TABLE {s}.t (tenant_id uuid, CONSTRAINT k FOREIGN KEY (tenant_id) REFERENCES {s}.tenants ON DELETE SET NULL)",
+        "CREATE TABLE {s}.tenants (id uuid PRIMARY KEY); CREATE TABLE {s}.t (tenant_id uuid, CONSTRAINT k FOREIGN KEY (tenant_id) REFERENCES {s}.tenants ON DELETE CASCADE)",
+    ),
     told(
         "key-to-shared",
         "table constraint k on {s}.t",
@@ -75,10 +87,17 @@ pub const CASES: &[Case] = &[
         "{T}CREATE UNIQUE INDEX lowered ON {s}.t (lower(note)) WHERE note <> ''",
         "{T}ALTER TABLE {s}.t ADD x uuid UNIQUE",
     ),
+    case(
+        "unique-without-tenant",
+        "index {s}.t_lower_excl",
+        "{T}ALTER TABLE {s}.t ADD EXCLUDE USING btree (lower(note) WITH =) WHERE (note <> '(')",
+        "{T}ALTER TABLE {s}.t ADD EXCLUDE USING btree (tenant_id WITH =, lower(note) WITH =)",
+    ),
+    // No method that can compare the tenant.
     told(
         "unique-without-tenant",
         "index {s}.t_span_excl",
-        "{T}ALTER TABLE {s}.t ADD span int4range, ADD EXCLUDE USING gist (span WITH &&)",
+        "{T}ALTER TABLE {s}.t ADD span int4range, ADD EXCLUDE USING spgist (span WITH &&)",
         "{T}CREATE INDEX ON {s}.t (note)",
     ),
     told(
@@ -99,6 +118,13 @@ pub const CASES: &[Case] = &[
         "{T}{P}CREATE VIEW {s}.inner_view WITH (security_invoker) AS SELECT * FROM {s}.t; CREATE VIEW {s}.outer_view AS SELECT * FROM {s}.inner_view; GRANT SELECT ON {s}.outer_view TO {app}",
         "{T}{P}CREATE VIEW {s}.v WITH (security_invoker) AS SELECT * FROM {s}.t; GRANT SELECT ON {s}.v TO {app}",
     ),
+    // Of which the application may read one column.
+    case(
+        "view-definer",
+        "view {s}.v",
+        "{T}{P}CREATE VIEW {s}.v AS SELECT * FROM {s}.t; GRANT SELECT (note) ON {s}.v TO {app}",
+        "{T}{P}CREATE VIEW {s}.v AS SELECT * FROM {s}.t",
+    ),
     case(
         "materialized-view",
         "materialized view {s}.v",
@@ -116,6 +142,12 @@ pub const CASES: &[Case] = &[
         "table {s}.part",
         "CREATE TABLE {s}.t (tenant_id uuid NOT NULL) PARTITION BY LIST (tenant_id); GRANT SELECT ON {s}.t TO {app}; {P}CREATE TABLE {s}.part PARTITION OF {s}.t DEFAULT",
         "CREATE TABLE {s}.t (tenant_id uuid NOT NULL) PARTITION BY LIST (tenant_id); CREATE TABLE {s}.part PARTITION OF {s}.t DEFAULT; {P}",
+    ),
+    case(
+        "child-unprotected",
+        "table {s}.heir",
+        "{T}{P}CREATE TABLE {s}.heir () INHERITS ({s}.t); GRANT SELECT ON {s}.heir TO {app}",
+        "{T}CREATE TABLE {s}.heir () INHERITS ({s}.t); {P}",
     ),
     case(
         "table-rule",

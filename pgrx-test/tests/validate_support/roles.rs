@@ -28,6 +28,12 @@ pub const CASES: &[Case] = &[
         "{T}",
     ),
     case(
+        "grant-references",
+        "REFERENCES on table {s}.t for {app}",
+        "{T}GRANT REFERENCES (id) ON {s}.t TO {app}",
+        "{T}GRANT SELECT (id) ON {s}.t TO {app}",
+    ),
+    case(
         "grant-public",
         "table {s}.t",
         "{T}GRANT SELECT ON {s}.t TO PUBLIC",
@@ -56,6 +62,24 @@ pub const CASES: &[Case] = &[
         "CREATE on schema {s} for {app}",
         "GRANT CREATE ON SCHEMA {s} TO {app}",
         "GRANT USAGE ON SCHEMA {s} TO {app}",
+    ),
+    case(
+        "schema-create",
+        "schema {s} of {other}",
+        "{APP}ALTER SCHEMA {s} OWNER TO {other}",
+        "{APP}GRANT USAGE ON SCHEMA {s} TO {other}",
+    ),
+    case(
+        "role-superuser",
+        "role {other}",
+        "{APP}ALTER ROLE {other} SUPERUSER",
+        "{APP}",
+    ),
+    told(
+        "role-owner",
+        "role {other}",
+        "{T}GRANT USAGE ON SCHEMA {s} TO {other}; ALTER TABLE {s}.t OWNER TO {other}",
+        "{T}ALTER ROLE {other} NOLOGIN; ALTER TABLE {s}.t OWNER TO {other}",
     ),
     case(
         "role-bypassrls",
