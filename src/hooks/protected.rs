@@ -5,11 +5,11 @@
 
 use std::cell::RefCell;
 
-use pgrx::PgList;
 use pgrx::prelude::*;
 
 use crate::cache::generation;
 use crate::catalog::{self, RelationName};
+use crate::lists;
 use crate::pg_compat::{self, NamedRelation};
 use crate::policy::{CommandNeeds, Needs};
 use crate::{binding, registry};
@@ -37,15 +37,15 @@ pub unsafe fn needs(
     let mut sum = Needs::default();
     // SAFETY: by the caller's promise; an entry that names a relation has its permissions.
     unsafe {
-        let entries = PgList::<pg_sys::RangeTblEntry>::from_pg((*statement).rtable);
+        let entries = lists::each::<pg_sys::RangeTblEntry>((*statement).rtable);
         if entries.is_empty() || !is_any() {
             return sum;
         }
-        for entry in entries.iter_ptr() {
-            let Some(needs) = of_commands((*entry).relid) else {
+        for entry in entries {
+            let Some(needs) = of_commands((**entry).relid) else {
                 continue;
             };
-            if let Some(named) = pg_compat::named_relation(statement, entry) {
+            if let Some(named) = pg_compat::named_relation(statement, *entry) {
                 let needs = needs.required(named.required);
                 if needs != Needs::default() && count(&named) {
                     sum = sum.and(needs);
@@ -63,9 +63,9 @@ pub unsafe fn needs(
 pub unsafe fn first(entries: *mut pg_sys::List) -> Option<pg_sys::Oid> {
     // SAFETY: by the caller's promise.
     unsafe {
-        PgList::<pg_sys::RangeTblEntry>::from_pg(entries)
-            .iter_ptr()
-            .map(|entry| (*entry).relid)
+        lists::each::<pg_sys::RangeTblEntry>(entries)
+            .iter()
+            .map(|entry| (**entry).relid)
             .find(|relation| is_enforced(*relation))
     }
 }
@@ -77,11 +77,11 @@ pub unsafe fn first(entries: *mut pg_sys::List) -> Option<pg_sys::Oid> {
 pub unsafe fn target(statement: *const pg_sys::PlannedStmt) -> Option<pg_sys::Oid> {
     // SAFETY: by the caller's promise: the numbers are places in the range table.
     unsafe {
-        let entries = PgList::<pg_sys::RangeTblEntry>::from_pg((*statement).rtable);
-        PgList::<core::ffi::c_void>::from_pg((*statement).resultRelations)
+        let entries = lists::each::<pg_sys::RangeTblEntry>((*statement).rtable);
+        pgrx::PgList::<core::ffi::c_void>::from_pg((*statement).resultRelations)
             .iter_int()
-            .filter_map(|number| entries.get_ptr(usize::try_from(number).ok()?.checked_sub(1)?))
-            .map(|entry| (*entry).relid)
+            .filter_map(|number| entries.get(usize::try_from(number).ok()?.checked_sub(1)?))
+            .map(|entry| (**entry).relid)
             .find(|relation| is_enforced(*relation))
     }
 }

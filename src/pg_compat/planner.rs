@@ -193,25 +193,27 @@ pub unsafe fn drop_empty_permissions(statement: *mut pg_sys::PlannedStmt) {
     #[cfg(not(feature = "pg15"))]
     // SAFETY: by the caller's promise; entries name places in the list, counted from 1.
     unsafe {
-        use pgrx::PgList;
-        let all = PgList::<pg_sys::RTEPermissionInfo>::from_pg((*statement).permInfos);
-        let asks = |infos: *mut pg_sys::RTEPermissionInfo| (*infos).requiredPerms != 0;
-        if all.iter_ptr().all(asks) {
+        use crate::lists;
+        let all = lists::each::<pg_sys::RTEPermissionInfo>((*statement).permInfos);
+        let asks = |infos: &*mut pg_sys::RTEPermissionInfo| (**infos).requiredPerms != 0;
+        if all.iter().all(asks) {
             return;
         }
-        let mut kept = PgList::<pg_sys::RTEPermissionInfo>::new();
+        let mut kept = Vec::new();
         let mut places = vec![0];
-        for infos in all.iter_ptr() {
+        for infos in all {
             let is_kept = asks(infos);
             if is_kept {
-                kept.push(infos);
+                kept.push(*infos);
             }
             places.push(if is_kept { kept.len() as u32 } else { 0 });
         }
-        for entry in PgList::<pg_sys::RangeTblEntry>::from_pg((*statement).rtable).iter_ptr() {
-            let place = (*entry).perminfoindex as usize;
-            (*entry).perminfoindex = places.get(place).copied().unwrap_or(0);
+        for entry in lists::each::<pg_sys::RangeTblEntry>((*statement).rtable) {
+            let place = (**entry).perminfoindex as usize;
+            (**entry).perminfoindex = places.get(place).copied().unwrap_or(0);
         }
-        (*statement).permInfos = kept.into_pg();
+        (*statement).permInfos = kept.into_iter().fold(core::ptr::null_mut(), |list, infos| {
+            pg_sys::lappend(list, infos.cast())
+        });
     }
 }

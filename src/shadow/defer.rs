@@ -75,10 +75,10 @@ unsafe fn filtering(placing: &Placing, node: *mut Node, upper: Relids) -> Relids
             NodeTag::T_FromExpr => {
                 let from = node.cast::<pg_sys::FromExpr>();
                 let upper = pg_sys::bms_union(upper, looked_at((*from).quals));
-                nodes::members((*from).fromlist)
-                    .into_iter()
+                nodes::each::<Node>((*from).fromlist)
+                    .iter()
                     .fold(core::ptr::null_mut(), |all, below| {
-                        pg_sys::bms_union(all, filtering(placing, below, upper))
+                        pg_sys::bms_union(all, filtering(placing, *below, upper))
                     })
             }
             NodeTag::T_JoinExpr => {
@@ -218,22 +218,19 @@ unsafe fn release(root: *mut PlannerInfo, clause: *mut pg_sys::RestrictInfo, den
 /// # Safety
 /// As Postgres calls `set_join_pathlist_hook`.
 pub unsafe fn attach(root: *mut PlannerInfo, join: *mut RelOptInfo) {
-    let Some(deferred) = state::with(|planning| {
-        planning
-            .deferred
-            .iter()
-            .filter(|deferred| deferred.root == root)
-            .map(|deferred| deferred.clause)
-            .collect::<Vec<_>>()
-    }) else {
-        return;
-    };
-    // SAFETY: by the caller's promise.
+    // SAFETY: by the caller's promise; clauses of a query that is being planned are valid.
     unsafe {
-        for clause in deferred {
-            if !pg_sys::bms_is_subset((*clause).required_relids, whole(join)) {
-                continue;
-            }
+        let relations = whole(join);
+        let is_due = |deferred: &&Deferred| {
+            deferred.root == root && nodes::is_subset((*deferred.clause).required_relids, relations)
+        };
+        let Some(due) = state::with(|planning| {
+            let due = planning.deferred.iter().filter(is_due);
+            due.map(|deferred| deferred.clause).collect::<Vec<_>>()
+        }) else {
+            return;
+        };
+        for clause in due {
             if !pg_sys::is_parallel_safe(root, (*clause).clause.cast()) {
                 keep_in_leader(join);
             }
@@ -252,8 +249,8 @@ unsafe fn keep_in_leader(join: *mut RelOptInfo) {
     unsafe {
         (*join).consider_parallel = false;
         (*join).partial_pathlist = core::ptr::null_mut();
-        for path in nodes::members((*join).pathlist) {
-            (*path.cast::<pg_sys::Path>()).parallel_safe = false;
+        for path in nodes::each::<pg_sys::Path>((*join).pathlist) {
+            (**path).parallel_safe = false;
         }
     }
 }
@@ -280,7 +277,7 @@ unsafe fn give(
     // SAFETY: by the caller's promise.
     unsafe {
         let required = (*clause).required_relids;
-        for path in nodes::members(paths) {
+        for path in nodes::each::<Node>(paths).iter().copied() {
             if !matches!(
                 (*path).type_,
                 NodeTag::T_NestPath | NodeTag::T_MergePath | NodeTag::T_HashPath
@@ -289,7 +286,7 @@ unsafe fn give(
             }
             let path = path.cast::<JoinPath>();
             let has_all =
-                |input: *mut pg_sys::Path| pg_sys::bms_is_subset(required, whole((*input).parent));
+                |input: *mut pg_sys::Path| nodes::is_subset(required, whole((*input).parent));
             if has_all((*path).outerjoinpath) || has_all((*path).innerjoinpath) {
                 continue;
             }
@@ -300,13 +297,15 @@ unsafe fn give(
                     compat::for_children(root, clause, join)
                 };
             }
-            let known = nodes::members((*path).joinrestrictinfo)
-                .into_iter()
-                .any(|node| {
-                    let other = node.cast::<pg_sys::RestrictInfo>();
-                    other == *translated
-                        || pg_sys::equal((*other).clause.cast(), (**translated).clause.cast())
-                });
+            // A join of children has its clause translated anew each time.
+            let is_known = |other: &*mut pg_sys::RestrictInfo| {
+                *other == *translated
+                    || (*translated != clause
+                        && pg_sys::equal((**other).clause.cast(), (**translated).clause.cast()))
+            };
+            let known = nodes::each::<pg_sys::RestrictInfo>((*path).joinrestrictinfo)
+                .iter()
+                .any(is_known);
             if !known {
                 // Paths share their lists.
                 let list = pg_sys::list_copy((*path).joinrestrictinfo);

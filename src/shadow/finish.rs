@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use pgrx::{PgList, pg_sys};
+use pgrx::pg_sys;
 
 use pg_sys::{List, Node, NodeTag, Plan, PlannedStmt};
 
@@ -54,8 +54,8 @@ pub unsafe fn finish(statement: *mut PlannedStmt, functions: &Functions) -> Inve
     // SAFETY: by the caller's promise.
     unsafe {
         each((*statement).planTree, functions, &mut inventory);
-        for plan in nodes::members((*statement).subplans) {
-            each(plan.cast(), functions, &mut inventory);
+        for plan in nodes::each::<Plan>((*statement).subplans) {
+            each(*plan, functions, &mut inventory);
         }
     }
     inventory
@@ -102,8 +102,8 @@ unsafe fn each(plan: *mut Plan, functions: &Functions, inventory: &mut Inventory
             }
             _ => {}
         }
-        for one in PgList::<Plan>::from_pg(below).iter_ptr() {
-            each(one, functions, inventory);
+        for one in nodes::each::<Plan>(below) {
+            each(*one, functions, inventory);
         }
         each((*plan).lefttree, functions, inventory);
         each((*plan).righttree, functions, inventory);
@@ -120,7 +120,7 @@ unsafe fn arranged(
         let mut conditions: Vec<*mut Node> = Vec::new();
         let mut recorders: Vec<*mut Node> = Vec::new();
         let mut marked = false;
-        for clause in nodes::members(quals) {
+        for clause in nodes::each::<Node>(quals).iter().copied() {
             if let Some(call) = recognise::call_in(clause, functions.denied) {
                 inventory.note(call);
                 recorders.push(clause);

@@ -26,19 +26,13 @@ pub unsafe fn missing(
     }
     // SAFETY: by the caller's promise.
     unsafe {
-        let parents: HashMap<u32, u32> = nodes::members((*statement).appendRelations)
-            .into_iter()
-            .map(|node| {
-                let member = node.cast::<pg_sys::AppendRelInfo>();
-                ((*member).child_relid, (*member).parent_relid)
-            })
-            .collect();
-        let entries = nodes::members((*statement).rtable);
-        let names = |number: u32| {
-            entries
-                .get(number as usize - 1)
-                .map(|entry| (*entry.cast::<pg_sys::RangeTblEntry>()).eref)
-        };
+        let parents: HashMap<u32, u32> =
+            nodes::each::<pg_sys::AppendRelInfo>((*statement).appendRelations)
+                .iter()
+                .map(|member| ((**member).child_relid, (**member).parent_relid))
+                .collect();
+        let entries = nodes::each::<pg_sys::RangeTblEntry>((*statement).rtable);
+        let names = |number: u32| entries.get(number as usize - 1).map(|entry| (**entry).eref);
         // The recorder of a partition is its parent's, of whatever level.
         let scanned: Vec<*mut pg_sys::Alias> = inventory
             .scanned

@@ -92,8 +92,10 @@ unsafe fn visit(query: *mut pg_sys::Query, walk: &mut Walk) {
         } else {
             Surrounding::SetOperation
         };
-        for entry in nodes::members((*query).rtable) {
-            let entry = entry.cast::<pg_sys::RangeTblEntry>();
+        for entry in nodes::each::<pg_sys::RangeTblEntry>((*query).rtable)
+            .iter()
+            .copied()
+        {
             if (*entry).rtekind == pg_sys::RTEKind::RTE_SUBQUERY {
                 walk.surroundings.push(in_from);
                 visit((*entry).subquery, walk);

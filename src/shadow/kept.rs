@@ -6,11 +6,12 @@
 
 use std::cell::{Cell, RefCell};
 
-use pgrx::{PgList, pg_sys};
+use pgrx::pg_sys;
 
 use pg_sys::{PlanInvalItem, PlannedStmt, Query};
 
 use super::nodes;
+use crate::lists;
 
 /// How much memory a session keeps them in, in bytes.
 const MEMORY: usize = 4 << 20;
@@ -149,12 +150,9 @@ pub unsafe fn note(statement: *mut PlannedStmt, key: u32) {
 pub unsafe fn note_of(statement: *const PlannedStmt) -> Option<u32> {
     // SAFETY: by the caller's promise; the list holds such items only.
     unsafe {
-        if (*statement).invalItems.is_null() {
-            return None;
-        }
-        PgList::<PlanInvalItem>::from_pg((*statement).invalItems)
-            .iter_ptr()
-            .find(|item| (**item).cacheId == NOTE)
-            .map(|item| (*item).hashValue)
+        lists::each::<PlanInvalItem>((*statement).invalItems)
+            .iter()
+            .find(|item| (***item).cacheId == NOTE)
+            .map(|item| (**item).hashValue)
     }
 }

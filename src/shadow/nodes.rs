@@ -2,19 +2,19 @@
 //!
 //! Owns the small constructors. Must never decide anything, nor change a node that somebody else holds.
 
-use pgrx::{PgList, pg_guard, pg_sys};
+use pgrx::{pg_guard, pg_sys};
 
 use pg_sys::{Datum, List, Node, NodeTag, Query, RangeTblEntry};
 
-/// The members of a list; none for NIL.
+pub use crate::lists::{each, is_subset};
+
+/// The members of a list, to work on.
 ///
 /// # Safety
 /// `list` is NIL or a list of nodes.
-pub unsafe fn members(list: *mut List) -> Vec<*mut Node> {
+pub unsafe fn members(list: *const List) -> Vec<*mut Node> {
     // SAFETY: by the caller's promise.
-    unsafe { PgList::<Node>::from_pg(list) }
-        .iter_ptr()
-        .collect()
+    unsafe { each::<Node>(list) }.to_vec()
 }
 
 /// A new list; NIL without members.
@@ -125,23 +125,45 @@ pub unsafe fn numbers(set: *const pg_sys::Bitmapset) -> Vec<i32> {
     }
 }
 
-struct Search<'a> {
-    is_meant: &'a mut dyn FnMut(*mut RangeTblEntry) -> bool,
-}
+type IsMeant<'a> = dyn FnMut(*mut RangeTblEntry) -> bool + 'a;
 
-/// Whether an entry of a query's range table, or of one below it, is meant; stops at the first.
+/// Whether an entry of a query's range table, or of one below it, is meant; stops at the first. Expressions are
+/// looked through only where they hold sub-selects: this is asked of every statement that is planned.
 ///
 /// # Safety
-/// A valid query; `is_meant` gets valid entries.
-pub unsafe fn any_entry(
-    query: *mut Query,
-    mut is_meant: impl FnMut(*mut RangeTblEntry) -> bool,
-) -> bool {
-    let mut search = Search {
-        is_meant: &mut is_meant,
-    };
+/// Null, or a valid query, in which the planner may have left nulls where it pulled a sub-query up;
+/// `is_meant` gets valid entries.
+pub unsafe fn any_entry(query: *mut Query, is_meant: &mut IsMeant<'_>) -> bool {
     // SAFETY: by the caller's promise.
-    unsafe { visit(query.cast(), (&raw mut search).cast()) }
+    unsafe {
+        if query.is_null() {
+            return false;
+        }
+        pg_sys::check_stack_depth();
+        for entry in each::<RangeTblEntry>((*query).rtable) {
+            let is_query = (**entry).rtekind == pg_sys::RTEKind::RTE_SUBQUERY;
+            if is_meant(*entry) || (is_query && any_entry((**entry).subquery, is_meant)) {
+                return true;
+            }
+        }
+        for with in each::<pg_sys::CommonTableExpr>((*query).cteList) {
+            if any_entry((**with).ctequery.cast(), is_meant) {
+                return true;
+            }
+        }
+        let mut search = Search { is_meant };
+        (*query).hasSubLinks
+            && pg_sys::query_tree_walker(
+                query,
+                Some(visit),
+                (&raw mut search).cast(),
+                pg_sys::QTW_IGNORE_RC_SUBQUERIES as i32,
+            )
+    }
+}
+
+struct Search<'a, 'b> {
+    is_meant: &'a mut IsMeant<'b>,
 }
 
 #[pg_guard]
@@ -151,15 +173,9 @@ unsafe extern "C-unwind" fn visit(node: *mut Node, context: *mut core::ffi::c_vo
     }
     // SAFETY: Postgres passes each node of the query with the context of `any_entry`.
     unsafe {
-        match (*node).type_ {
-            NodeTag::T_Query => pg_sys::query_tree_walker(
-                node.cast(),
-                Some(visit),
-                context,
-                pg_sys::QTW_EXAMINE_RTES_BEFORE as i32,
-            ),
-            NodeTag::T_RangeTblEntry => ((*context.cast::<Search<'_>>()).is_meant)(node.cast()),
-            _ => pg_sys::expression_tree_walker(node, Some(visit), context),
+        if (*node).type_ == NodeTag::T_Query {
+            return any_entry(node.cast(), (*context.cast::<Search<'_, '_>>()).is_meant);
         }
+        pg_sys::expression_tree_walker(node, Some(visit), context)
     }
 }

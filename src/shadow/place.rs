@@ -10,7 +10,7 @@ use pg_sys::{FuncExpr, JoinExpr, Node, NodeTag, PlannerInfo, RelOptInfo, Relids}
 use super::functions::Functions;
 use super::record::Precision;
 use super::what::What;
-use super::{build, defer, nodes, precision, recognise};
+use super::{build, defer, nodes, precision, recognise, state};
 use crate::pg_compat::planner as compat;
 
 /// A recorder to be placed.
@@ -86,16 +86,9 @@ pub unsafe fn at_joins(
     unsafe {
         let root = placing.root;
         let query = (*root).parse;
-        let mut results = pg_sys::bms_union(
-            pg_sys::pull_varnos(root, (*root).processed_tlist.cast()),
-            pg_sys::pull_varnos(root, (*query).havingQual),
-        );
-        if (*query).resultRelation > 0 {
-            results = pg_sys::bms_add_member(results, (*query).resultRelation);
-        }
         let mut rise = Rise {
             placing,
-            results,
+            results: results_of(root),
             outer_joins: core::ptr::null_mut(),
             is_nullable: false,
             is_tested: false,
@@ -132,6 +125,27 @@ pub unsafe fn at_joins(
     }
 }
 
+/// The relations that a query's results look at; the same for each of its relations.
+unsafe fn results_of(root: *mut PlannerInfo) -> Relids {
+    let known = state::with(|planning| planning.results).flatten();
+    if let Some((_, results)) = known.filter(|(of, _)| *of == root) {
+        return results;
+    }
+    // SAFETY: by the caller's promise.
+    unsafe {
+        let query = (*root).parse;
+        let mut results = pg_sys::bms_union(
+            pg_sys::pull_varnos(root, (*root).processed_tlist.cast()),
+            pg_sys::pull_varnos(root, (*query).havingQual),
+        );
+        if (*query).resultRelation > 0 {
+            results = pg_sys::bms_add_member(results, (*query).resultRelation);
+        }
+        state::with(|planning| planning.results = Some((root, results)));
+        results
+    }
+}
+
 impl Rise<'_> {
     /// Climbs from the relation to the top of a node; `upper` are the relations that conditions above
     /// look at.
@@ -150,9 +164,9 @@ impl Rise<'_> {
                 NodeTag::T_FromExpr => {
                     let from = node.cast::<pg_sys::FromExpr>();
                     let upper = pg_sys::bms_union(upper, self.looked_at((*from).quals));
-                    nodes::members((*from).fromlist)
-                        .into_iter()
-                        .map(|below| self.up(below, upper))
+                    nodes::each::<Node>((*from).fromlist)
+                        .iter()
+                        .map(|below| self.up(*below, upper))
                         .find(|found| *found != Found::No)
                         .unwrap_or(Found::No)
                 }
@@ -296,14 +310,14 @@ impl Rise<'_> {
 pub unsafe fn looked_at(root: *mut PlannerInfo, functions: &Functions, quals: *mut Node) -> Relids {
     // SAFETY: by the caller's promise.
     unsafe {
-        nodes::members(quals.cast())
-            .into_iter()
+        nodes::each::<Node>(quals.cast())
+            .iter()
             .filter(|clause| {
-                recognise::call_in(*clause, functions.denied).is_none()
-                    && !recognise::is_call(*clause, functions.mark)
+                recognise::call_in(**clause, functions.denied).is_none()
+                    && !recognise::is_call(**clause, functions.mark)
             })
             .fold(core::ptr::null_mut(), |all, clause| {
-                pg_sys::bms_union(all, pg_sys::pull_varnos(root, clause))
+                pg_sys::bms_union(all, pg_sys::pull_varnos(root, *clause))
             })
     }
 }

@@ -96,7 +96,7 @@ unsafe fn attempt(
 unsafe fn may_touch(query: *mut Query, known: &Known) -> bool {
     // SAFETY: by the caller's promise.
     unsafe {
-        nodes::any_entry(query, |entry| {
+        nodes::any_entry(query, &mut |entry| {
             (*entry).rtekind == pg_sys::RTEKind::RTE_FUNCTION
                 || inject::shadowed(entry, known).is_some()
         })

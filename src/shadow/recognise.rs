@@ -42,9 +42,9 @@ pub unsafe fn call_in(clause: *mut Node, denied: pg_sys::Oid) -> Option<*mut pg_
         if (*expression).boolop != pg_sys::BoolExprType::OR_EXPR {
             return None;
         }
-        nodes::members((*expression).args)
-            .into_iter()
-            .find(|member| is_ours(*member, denied))
+        nodes::each::<Node>((*expression).args)
+            .iter()
+            .find(|member| is_ours(**member, denied))
             .map(|member| member.cast())
     }
 }
@@ -77,7 +77,7 @@ pub unsafe fn is_call(node: *mut Node, function: pg_sys::Oid) -> bool {
 pub unsafe fn number_of(call: *mut pg_sys::FuncExpr) -> i32 {
     // SAFETY: by the caller's promise: such a call has constants where they were put.
     unsafe {
-        nodes::members((*call).args)
+        nodes::each((*call).args)
             .get(argument::NUMBER)
             .and_then(|node| nodes::value(*node))
             .map_or(-1, |datum| datum.value() as i32)
@@ -91,7 +91,7 @@ pub unsafe fn number_of(call: *mut pg_sys::FuncExpr) -> i32 {
 pub unsafe fn what_of(call: *mut pg_sys::FuncExpr) -> What {
     // SAFETY: a call of the recorder has a text where it was put.
     let text = unsafe {
-        nodes::members((*call).args)
+        nodes::each((*call).args)
             .get(argument::WHAT)
             .and_then(|node| nodes::value(*node))
             .and_then(|datum| {
@@ -112,7 +112,7 @@ pub unsafe fn what_of(call: *mut pg_sys::FuncExpr) -> What {
 pub unsafe fn table_of(call: *mut pg_sys::FuncExpr) -> pg_sys::Oid {
     // SAFETY: by the caller's promise: such a call has constants where they were put.
     unsafe {
-        nodes::members((*call).args)
+        nodes::each((*call).args)
             .get(argument::RELATION)
             .and_then(|node| nodes::value(*node))
             .map_or(pg_sys::InvalidOid, |datum| {

@@ -127,7 +127,7 @@ unsafe fn enforced_below(query: *const pg_sys::Query) -> Option<pg_sys::Oid> {
     let mut found = None;
     // SAFETY: by the caller's promise.
     unsafe {
-        nodes::any_entry(query.cast_mut(), |entry| {
+        nodes::any_entry(query.cast_mut(), &mut |entry| {
             found = Some((*entry).relid).filter(|relation| is_enforced(*relation));
             found.is_some()
         })

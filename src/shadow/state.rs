@@ -71,6 +71,8 @@ pub struct Planning {
     pub waiting: HashSet<i32>,
     pub deferred: Vec<Deferred>,
     pub pending: Vec<Pending>,
+    /// The relations that the results of a query look at, of the query that was asked for last.
+    pub results: Option<(*mut pg_sys::PlannerInfo, pg_sys::Relids)>,
     /// Whether a table in shadow mode is read or written at all.
     pub is_touched: bool,
 }
@@ -87,6 +89,7 @@ impl Planning {
             waiting: HashSet::new(),
             deferred: Vec::new(),
             pending: Vec::new(),
+            results: None,
             is_touched: false,
         }
     }

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
 use std::rc::Rc;
 
-use pgrx::{PgList, pg_sys};
+use pgrx::pg_sys;
 
 use super::record::{Command, Kind, Precision, Record};
 use super::store::seen::{self, Count};
@@ -15,6 +15,7 @@ use super::tables::{self, Known};
 use super::{bound, confirm, normalise, store, unrecorded};
 use crate::context::{model::Resolved, resolve};
 use crate::gucs::{self, MissingContext};
+use crate::lists;
 use crate::pg_compat::{self, planner as compat};
 use crate::policy::Needs;
 
@@ -250,12 +251,11 @@ pub unsafe fn starts(query: *mut pg_sys::QueryDesc) -> bool {
                 role,
             ));
         };
-        let entries = PgList::<pg_sys::RangeTblEntry>::from_pg((*statement).rtable);
-        for entry in entries.iter_ptr() {
-            let Some(named) = pg_compat::named_relation(statement, entry) else {
+        for entry in lists::each::<pg_sys::RangeTblEntry>((*statement).rtable) {
+            let Some(table) = known.table((**entry).relid) else {
                 continue;
             };
-            let Some(table) = known.table(named.relation) else {
+            let Some(named) = pg_compat::named_relation(statement, *entry) else {
                 continue;
             };
             let is_bound = bound::binds(table, named.acting_role);
@@ -314,10 +314,9 @@ pub fn command(kind: pg_sys::CmdType::Type) -> Command {
 pub unsafe fn note_unplaced(statement: *const pg_sys::PlannedStmt, known: &Known) {
     // SAFETY: by the caller's promise.
     unsafe {
-        let entries = PgList::<pg_sys::RangeTblEntry>::from_pg((*statement).rtable);
-        for entry in entries.iter_ptr() {
-            if let Some(named) = pg_compat::named_relation(statement, entry)
-                && let Some(table) = known.table(named.relation)
+        for entry in lists::each::<pg_sys::RangeTblEntry>((*statement).rtable) {
+            if let Some(table) = known.table((**entry).relid)
+                && let Some(named) = pg_compat::named_relation(statement, *entry)
                 && bound::binds(table, named.acting_role)
             {
                 store::add(&Circumstances::now().record(

@@ -75,8 +75,12 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<Figure>> {
     figures.extend(bare_count(bench, &identity)?);
     figures.extend(confirmation::measure(bench, &identity, &mut owner)?);
     let planning = |query: String| {
+        // Planned and started, never run: EXPLAIN would write each plan down besides.
         let plan = format!(
-            "DO $do$ BEGIN FOR i IN 1..{PLANNED} LOOP EXECUTE $q$EXPLAIN {query}$q$; END LOOP; END $do$"
+            "SET cursor_tuple_fraction = 1;
+             DO $do$ DECLARE planned refcursor; BEGIN FOR i IN 1..{PLANNED} LOOP
+                 OPEN planned FOR EXECUTE $q${query}$q$; CLOSE planned;
+             END LOOP; END $do$"
         );
         move |session: &mut Client| session.execute_all(&plan).map(|()| String::new())
     };
