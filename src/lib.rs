@@ -17,6 +17,7 @@ mod pg_compat;
 mod policy;
 mod registry;
 mod report;
+mod services;
 mod shadow;
 mod status;
 mod validate;

@@ -184,7 +184,10 @@ fn check_values(definition: &Definition) -> Result<()> {
                         .chars()
                         .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '$')
             });
-        if !well_formed || name.to_ascii_lowercase().starts_with("pg_tenancy.") {
+        let is_ours = ["pg_tenancy.", "tenancy."]
+            .iter()
+            .any(|prefix| name.to_ascii_lowercase().starts_with(prefix));
+        if !well_formed || is_ours {
             return invalid(
                 &format!("invalid setting name \"{name}\""),
                 "Use two identifiers joined by a dot, such as app.current_user_id.",

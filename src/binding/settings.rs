@@ -3,7 +3,7 @@
 //! Owns which of them carries what. Must never keep a value.
 
 use super::Definition;
-use crate::context::setting::Setting;
+use crate::context::setting::{SERVICE_SETTING, Setting};
 
 /// What carries the context.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub struct Settings {
     pub user: Setting,
     /// The tenant, under each of its names.
     pub tenant: Vec<Setting>,
+    /// The tenant that a service acts for.
+    pub service: Setting,
 }
 
 impl Settings {
@@ -26,12 +28,16 @@ impl Settings {
                 .tenant_setting_names()
                 .map(Setting::new)
                 .collect(),
+            service: Setting::new(SERVICE_SETTING),
         }
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Setting> {
-        self.claims.iter().chain([&self.user]).chain(&self.tenant)
+        self.claims
+            .iter()
+            .chain([&self.user, &self.service])
+            .chain(&self.tenant)
     }
 
     /// Makes them variables of ours and forgets what an earlier transaction left in them.

@@ -67,6 +67,7 @@ mod tests {
         Asked {
             user: Some(user.into()),
             tenant: None,
+            service: false,
         }
     }
 

@@ -9,6 +9,7 @@ use pgrx::pg_sys;
 
 use crate::binding;
 use crate::catalog::{self, quote_identifier as quoted};
+use crate::context::service;
 use crate::error::{Error, Kind, Result};
 use crate::gucs;
 use crate::policy::{apply, spi};
@@ -25,6 +26,10 @@ impl Table {
     /// The table; an error where the caller does not administer it.
     pub fn open(oid: pg_sys::Oid) -> Result<Self> {
         registry::require_administrator(oid)?;
+        Self::found(oid)
+    }
+
+    fn found(oid: pg_sys::Oid) -> Result<Self> {
         let name = catalog::relation_name(oid).ok_or_else(|| {
             Error::new(Kind::UndefinedTable, "a table is gone").hint("Run the check again.")
         })?;
@@ -33,6 +38,12 @@ impl Table {
             name: name.to_string(),
             owner: catalog::relation_owner(oid)?,
         })
+    }
+
+    /// A bound table, for a caller who may act for any of its tenants.
+    pub fn for_service(oid: pg_sys::Oid) -> Result<Self> {
+        service::require_service_session()?;
+        Self::found(oid)
     }
 
     /// The same for an expression of somebody else's, who must have the owner's privileges.

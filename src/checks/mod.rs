@@ -17,7 +17,7 @@ mod arguments;
 mod consistency;
 mod expected;
 mod fix;
-mod keys;
+pub mod keys;
 mod migration;
 mod missing;
 mod required;

@@ -92,6 +92,14 @@ fn clear_tenant_context() {
         setting::define(&name);
         setting::set_local(&name, "");
     }
+    end_service(&binding);
+}
+
+/// A context that is placed, or cleared, ends what a service acted for.
+fn end_service(binding: &Binding) {
+    if binding.settings.service.value().is_some() {
+        setting::set_local(binding.settings.service.name(), "");
+    }
 }
 
 fn set_context(user_id: &str, tenant_id: &str) -> Result<()> {
@@ -125,6 +133,7 @@ pub fn place(user_id: &str, tenant_id: &str) -> Result<()> {
         };
         setting::set_local(&name, value);
     }
+    end_service(&binding);
     Ok(())
 }
 

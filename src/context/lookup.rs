@@ -27,18 +27,21 @@ pub enum Snapshot {
 
 /// Resolves what is asked, past any cache.
 pub fn look_up(binding: &Binding, asked: &Asked, snapshot: Snapshot) -> Result<Resolved> {
+    let is_active = || match (&binding.tenants_query, &asked.tenant) {
+        (Some(query), Some(tenant)) => {
+            Ok(!active_tenants(binding, query, &[tenant], snapshot)?.is_empty())
+        }
+        _ => Ok(true),
+    };
+    if asked.service {
+        return Ok(Resolved::service(asked, is_active()?));
+    }
     let role = match (&binding.role_query, &asked.user) {
         (Some(query), Some(user)) => role(query, user, snapshot)?,
         _ => None,
     };
     let Some(query) = &binding.membership_query else {
-        let active = match (&binding.tenants_query, &asked.tenant) {
-            (Some(query), Some(tenant)) => {
-                !active_tenants(binding, query, &[tenant], snapshot)?.is_empty()
-            }
-            _ => true,
-        };
-        return Ok(Resolved::trusted(asked, active, role));
+        return Ok(Resolved::trusted(asked, is_active()?, role));
     };
     let mut memberships = match &asked.user {
         Some(user) => memberships(binding, query, user, snapshot)?,

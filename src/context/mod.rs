@@ -4,6 +4,7 @@
 //! binding allows.
 
 pub mod claims;
+mod each_tenant;
 pub mod functions;
 pub mod hot;
 pub mod identity;
@@ -12,5 +13,6 @@ pub mod model;
 pub mod questions;
 mod quiet;
 pub mod resolve;
+pub mod service;
 pub mod setting;
 pub mod validate;

@@ -43,6 +43,8 @@ pub enum Standing {
 pub struct Asked {
     pub user: Option<Box<str>>,
     pub tenant: Option<TenantId>,
+    /// A service asks, in the name of the tenant and of no user.
+    pub service: bool,
 }
 
 /// Who is asking, resolved.
@@ -53,6 +55,9 @@ pub struct Resolved {
     /// The role in the tenant, then the role that does not depend on it; empty without a tenant.
     pub roles: Vec<Box<str>>,
     pub memberships: Vec<Membership>,
+    /// A service acts for the tenant: it may what the tenant's admins may, and has none of their roles,
+    /// so that it cannot grant any.
+    pub service: bool,
 }
 
 impl Resolved {
@@ -63,6 +68,19 @@ impl Resolved {
             standing: Standing::Missing(reason),
             roles: Vec::new(),
             memberships: Vec::new(),
+            service: false,
+        }
+    }
+
+    /// A service for a tenant.
+    pub fn service(asked: &Asked, tenant_active: bool) -> Self {
+        let tenant_alone = Asked {
+            user: None,
+            ..asked.clone()
+        };
+        Self {
+            service: true,
+            ..Self::trusted(&tenant_alone, tenant_active, None)
         }
     }
 
@@ -111,6 +129,7 @@ impl Resolved {
             standing,
             roles,
             memberships,
+            service: false,
         }
     }
 
@@ -139,6 +158,7 @@ impl Resolved {
             standing,
             roles,
             memberships,
+            service: false,
         }
     }
 }
@@ -162,6 +182,7 @@ mod tests {
         Asked {
             user: Some("u".into()),
             tenant: id.map(tenant),
+            service: false,
         }
     }
 
@@ -203,6 +224,23 @@ mod tests {
         assert_eq!(resolved.role(), Some("user"));
         let resolved = Resolved::trusted(&asked(Some(1)), false, Some("owner".into()));
         assert_eq!((resolved.tenant(), resolved.role()), (None, None));
+    }
+
+    #[test]
+    fn a_service_has_a_tenant_and_neither_user_nor_role() {
+        let asked = Asked {
+            service: true,
+            ..asked(Some(1))
+        };
+        let resolved = Resolved::service(&asked, true);
+        assert_eq!(resolved.tenant(), Some(&tenant(1)));
+        assert_eq!((resolved.user.as_ref(), resolved.role()), (None, None));
+        assert!(resolved.service);
+        let resolved = Resolved::service(&asked, false);
+        assert_eq!(
+            resolved.standing,
+            Standing::Missing(Missing::InactiveTenant)
+        );
     }
 
     #[test]

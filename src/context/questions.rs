@@ -106,7 +106,9 @@ fn with_tenant(resolved: &Resolved, slot: Slot) -> Result<Option<Datum>> {
 
 /// Whether the user is an admin of the tenant that counts.
 pub fn is_tenant_admin(resolved: &Resolved, binding: &Binding) -> bool {
-    resolved.has_role_in(&binding.admin_roles) || resolved.has_role_in(&binding.super_admin_roles)
+    resolved.service
+        || resolved.has_role_in(&binding.admin_roles)
+        || resolved.has_role_in(&binding.super_admin_roles)
 }
 
 fn platform(binding: &Binding, wanted: TenantType) -> Result<Option<Datum>> {

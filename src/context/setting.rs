@@ -17,12 +17,17 @@ use crate::gucs::{self, ContextScope};
 use crate::{catalog, pg_compat};
 
 /// Defined in every process that loads the library: known before any binding can be read.
-pub const DEFAULT_NAMES: [&str; 4] = [
+pub const DEFAULT_NAMES: [&str; 5] = [
+    SERVICE_SETTING,
     "app.current_user_id",
     TENANT_SETTING,
     TENANT_SETTING_ALIAS,
     "request.jwt.claims",
 ];
+
+/// The tenant that a service acts for; see `service` for whose word counts. Not below `pg_tenancy`,
+/// whose reserved names a parallel worker could not take over.
+pub const SERVICE_SETTING: &str = "tenancy.service_tenant";
 
 const TENANT_SETTING: &str = "app.current_tenant_id";
 const TENANT_SETTING_ALIAS: &str = "app.current_org_id";
@@ -268,6 +273,15 @@ fn reset(name: &str) {
 
 /// Sets the context for the rest of the transaction, as SET LOCAL does.
 pub fn set_local(name: &str, value: &str) {
+    set(name, value, pg_sys::GucAction::GUC_ACTION_LOCAL);
+}
+
+/// Sets the context for the innermost level of settings, as the SET clause of a function does.
+pub fn set_for_level(name: &str, value: &str) {
+    set(name, value, pg_sys::GucAction::GUC_ACTION_SAVE);
+}
+
+fn set(name: &str, value: &str, action: pg_sys::GucAction::Type) {
     let (name, value) = (catalog::c_string(name), catalog::c_string(value));
     // SAFETY: NUL-terminated strings; an invalid value raises.
     unsafe {
@@ -276,7 +290,7 @@ pub fn set_local(name: &str, value: &str) {
             value.as_ptr(),
             pg_sys::GucContext::PGC_USERSET,
             GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_LOCAL,
+            action,
             true,
             0,
             false,

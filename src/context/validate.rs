@@ -6,7 +6,8 @@
 use super::claims::{Claims, Fault};
 use super::identity::Malformed;
 use super::model::Asked;
-use super::setting::Setting;
+use super::service;
+use super::setting::{SERVICE_SETTING, Setting};
 use crate::binding::{self, Binding};
 use crate::error::{Error, Kind, Result};
 
@@ -27,7 +28,7 @@ pub fn setting(name: &str, text: &str) -> Result<()> {
         let claims = identifiers(&binding, name, text)?;
         claims.0.as_deref().map_or(Ok(()), user)?;
         claims.1.as_deref().map_or(Ok(()), tenant)
-    } else if binding.is_tenant_setting(name) {
+    } else if binding.is_tenant_setting(name) || name == SERVICE_SETTING {
         tenant(text)
     } else if binding.user_setting == name {
         user(text)
@@ -52,7 +53,28 @@ pub fn asked(binding: &Binding) -> Result<Asked> {
     for named in &settings.tenant {
         merge_tenant(binding, &mut tenant, named, named.value().as_deref())?;
     }
-    Ok(Asked { user, tenant })
+    let named = &settings.service;
+    let Some(text) = named.value().filter(|_| service::is_service_session()) else {
+        return Ok(Asked {
+            user,
+            tenant,
+            service: false,
+        });
+    };
+    let mut served = None;
+    merge_tenant(binding, &mut served, named, Some(&text))?;
+    if user.is_some() || tenant.is_some() {
+        return Err(Error::new(
+            Kind::InvalidParameterValue,
+            "the context settings name a user or a tenant while a service acts for a tenant",
+        )
+        .hint("Call tenancy.as_tenant(), which clears them, or clear_tenant_context()."));
+    }
+    Ok(Asked {
+        user: None,
+        tenant: served,
+        service: true,
+    })
 }
 
 fn merge_user(

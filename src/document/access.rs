@@ -39,6 +39,7 @@ pub fn of_user<T>(user: &str, take: impl FnOnce(&Value) -> T) -> Result<T> {
         let asked = Asked {
             user: Some(user),
             tenant: None,
+            service: false,
         };
         lookup::look_up(&binding, &asked, Snapshot::Fresh)?
     } else if is_admin {
@@ -57,6 +58,7 @@ fn shared(binding: &Rc<Binding>, current: &Resolved, user: Box<str>) -> Result<R
     let asked = Asked {
         user: Some(user),
         tenant: current.tenant().cloned(),
+        service: false,
     };
     let mut other = lookup::look_up(binding, &asked, Snapshot::Fresh)?;
     // The same answer for a stranger and for a user who does not exist. Without memberships nothing

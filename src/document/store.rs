@@ -90,6 +90,7 @@ fn key(resolved: &Resolved) -> Asked {
     Asked {
         user: resolved.user.clone(),
         tenant: resolved.tenant().cloned(),
+        service: resolved.service,
     }
 }
 

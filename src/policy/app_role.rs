@@ -77,12 +77,6 @@ WHERE n.nspname = $1 GROUP BY n.oid";
 /// Creates the role, or brings one that exists and is safe up to the same rights.
 pub fn create(name: &str, schemas: &[String], login: bool) -> Result<()> {
     apply::see_own_changes();
-    if name.is_empty() {
-        return Err(Error::new(
-            Kind::InvalidParameterValue,
-            "the role needs a name",
-        ));
-    }
     if schemas.is_empty() {
         return Err(
             Error::new(Kind::InvalidParameterValue, "no schema is given")
@@ -99,6 +93,21 @@ pub fn create(name: &str, schemas: &[String], login: bool) -> Result<()> {
             )
             .hint("Give the schemas of the application only."));
         }
+    }
+    make(name, login)?;
+    for schema in schemas {
+        grant_on(name, schema)?;
+    }
+    Ok(())
+}
+
+/// Creates the role without any rights, or makes sure that one that exists is bound by row security.
+pub fn make(name: &str, login: bool) -> Result<()> {
+    if name.is_empty() {
+        return Err(
+            Error::new(Kind::InvalidParameterValue, "the role needs a name")
+                .hint("Give a name that is not empty."),
+        );
     }
     let existing: Option<Existing> = spi::row(EXISTING, &[name.into()])?;
     match existing {
@@ -120,13 +129,11 @@ pub fn create(name: &str, schemas: &[String], login: bool) -> Result<()> {
             .hint("Take that from the role, or give another name."));
         }
     }
-    for schema in schemas {
-        grant_on(name, schema)?;
-    }
     Ok(())
 }
 
-fn grant_on(role: &str, schema: &str) -> Result<()> {
+/// Lets the role read and write the tables of a schema, new ones too.
+pub fn grant_on(role: &str, schema: &str) -> Result<()> {
     let Some(contents): Option<Contents> = spi::row(CONTENTS, &[schema.into(), role.into()])?
     else {
         return Err(Error::new(

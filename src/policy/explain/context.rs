@@ -91,11 +91,15 @@ fn lines(binding: &Binding, resolved: &Resolved, origin: Origin) -> Vec<Line> {
         None => Line::new("context: user", "none", "no user is given".to_owned()),
     };
     let chosen = tenant_source(binding, origin);
+    let by_service = of_setting(&binding.settings.service);
     let tenant = match &resolved.standing {
         Standing::Tenant(tenant) => Line::new(
             "context: tenant",
             &tenant.to_string(),
             match (chosen, binding.membership_query.is_some()) {
+                _ if resolved.service => {
+                    format!("tenancy.as_tenant(): {}", by_service.unwrap_or_default())
+                }
                 (Some(source), false) => {
                     format!("{source}; no membership table is bound, so it is trusted")
                 }

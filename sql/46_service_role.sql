@@ -1,0 +1,31 @@
+-- Services: roles of jobs and migrations, which act for one tenant after the other and as no user.
+
+CREATE TABLE tenancy.service_roles (
+    role_name name PRIMARY KEY,
+    registered_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE tenancy.service_roles IS
+'roles whose sessions may act for any tenant: written by tenancy.create_service_role() and tenancy.retire_service_role()';
+SELECT pg_catalog.pg_extension_config_dump('tenancy.service_roles', '');
+GRANT SELECT ON tenancy.service_roles TO PUBLIC;
+
+CREATE FUNCTION tenancy.create_service_role(name name) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'create_service_role_wrapper';
+COMMENT ON FUNCTION tenancy.create_service_role(name) IS
+'a login role for jobs and migrations: bound by row security, owning nothing, reading and writing the tables of all schemas with registered tables, and acting for any tenant by tenancy.as_tenant(), one at a time. A role that exists is brought up to that, unless row security does not bind it. With the rights of the caller, who must own the database or administer. Errors: 22004, 22023, 42501';
+
+CREATE FUNCTION tenancy.retire_service_role(name name) RETURNS boolean
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'retire_service_role_wrapper';
+COMMENT ON FUNCTION tenancy.retire_service_role(name) IS
+'the role stays and acts for no tenant any more; whether it was a service role. For the owner of the database and administrators. Errors: 22004, 42501';
+
+CREATE FUNCTION tenancy.as_tenant(tenant text) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'as_tenant_wrapper';
+COMMENT ON FUNCTION tenancy.as_tenant(text) IS
+'acts for the tenant to the end of the transaction, as no user, with what the tenant''s admins may and without their roles. For sessions of a service role, the owner of the database or an administrator, whichever role acts. Errors: 22004, 22P02, 42501, 55000';
+
+CREATE FUNCTION tenancy.for_each_tenant(command text, stop_at_error boolean DEFAULT false, unbound boolean DEFAULT false)
+RETURNS TABLE (tenant text, rows bigint, error text)
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'for_each_tenant_wrapper';
+COMMENT ON FUNCTION tenancy.for_each_tenant(text, boolean, boolean) IS
+'runs a command for each active tenant as tenancy.as_tenant() would, with the rights of the caller, each in a subtransaction: an error is a row, and with stop_at_error the last one. Refused for roles that row security does not bind, unless unbound. Errors: 22004, 22023, 42501, 55000';

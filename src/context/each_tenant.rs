@@ -1,0 +1,166 @@
+//! `tenancy.for_each_tenant()`: one command, for one tenant after the other.
+//!
+//! Owns which tenants there are, and that each run is undone alone. Runs the command with the caller's
+//! rights and `search_path`, and refuses where row security would not hold it to the tenant.
+
+use pgrx::iter::TableIterator;
+use pgrx::name;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::service::{self, Acting};
+use crate::binding::{self, Binding};
+use crate::catalog;
+use crate::checks::keys::Table;
+use crate::error::{Error, Kind, OrRaise, Result};
+use crate::policy::apply;
+use crate::policy::subtransaction::{attempt, sqlstate};
+
+/// How many notices of progress a run gives, about.
+const NOTICES: usize = 100;
+
+/// All active tenants.
+fn tenants(binding: &Binding) -> Result<Vec<String>> {
+    let (bound, column, active) = if let Some(tenants) = &binding.tenants {
+        let active = binding.tenants_active.as_deref();
+        (tenants, &binding.tenants_id, active)
+    } else if let Some(membership) = &binding.membership {
+        (membership, &binding.membership_tenant, None)
+    } else {
+        return Err(Error::new(
+            Kind::ObjectNotInPrerequisiteState,
+            "nothing says which tenants there are",
+        )
+        .hint("Bind a tenants table with tenancy.bind, or call tenancy.as_tenant() for each."));
+    };
+    let table = Table::for_service(bound.relation)?;
+    Ok(table.count_by(column, active)?.into_keys().collect())
+}
+
+/// Row security must hold the command to the tenant: it would else do for all what is meant for one.
+fn require_bound(unbound: bool) -> Result<()> {
+    // SAFETY: reads of the backend's state and a catalog lookup by oid.
+    let (role, is_exempt) = unsafe {
+        let role = pg_sys::GetUserId();
+        (role, pg_sys::has_bypassrls_privilege(role))
+    };
+    if !is_exempt {
+        return Ok(());
+    }
+    let role = catalog::quote_identifier(&catalog::role_name(role));
+    let message = format!("row security does not bind role {role}");
+    let detail = "The command would see the rows of all tenants, once for each.";
+    if unbound {
+        apply::warning(&message, Some(detail), None);
+        return Ok(());
+    }
+    Err(Error::new(Kind::ObjectNotInPrerequisiteState, message)
+        .detail(detail)
+        .hint("SET ROLE to a service role first, or give unbound => true."))
+}
+
+/// Runs the command and says how many rows its last statement touched or returned.
+fn run(command: &str) -> Result<i64> {
+    let text = catalog::c_string(command);
+    // SAFETY: SPI is connected and finished here; an error in between unwinds to the subtransaction, whose
+    // end finishes it.
+    let (outcome, rows) = unsafe {
+        pg_sys::SPI_connect();
+        let outcome = pg_sys::SPI_execute(text.as_ptr(), false, 0);
+        let rows = pg_sys::SPI_processed;
+        pg_sys::SPI_finish();
+        (outcome, rows)
+    };
+    match outcome {
+        pg_sys::SPI_ERROR_TRANSACTION => Err(Error::new(
+            Kind::ActiveSqlTransaction,
+            "the command may not end the transaction",
+        )
+        .hint("Leave COMMIT and ROLLBACK out: each tenant is a subtransaction.")),
+        pg_sys::SPI_ERROR_COPY => Err(Error::new(
+            Kind::FeatureNotSupported,
+            "the command may not copy from or to the client",
+        )
+        .hint("Use INSERT or SELECT.")),
+        negative if negative < 0 => Err(Error::new(
+            Kind::FeatureNotSupported,
+            "the command cannot be run here",
+        )
+        .hint("Use a plain SQL statement.")),
+        _ => Ok(i64::try_from(rows).unwrap_or(i64::MAX)),
+    }
+}
+
+type Outcome = (String, Option<i64>, Option<String>);
+
+fn for_all(command: &str, stop_at_error: bool) -> Result<Vec<Outcome>> {
+    let binding = binding::required()?;
+    let tenants = tenants(&binding)?;
+    let step = tenants.len().div_ceil(NOTICES).max(1);
+    let mut outcomes = Vec::with_capacity(tenants.len());
+    for (number, tenant) in tenants.iter().enumerate() {
+        let outcome = attempt(|| {
+            let _acting = Acting::for_tenant(&binding, tenant)?;
+            run(command)
+        });
+        let failed = outcome.is_err();
+        outcomes.push(match outcome {
+            Ok(rows) => (tenant.clone(), Some(rows), None),
+            Err(failure) => {
+                let code = sqlstate(failure.code);
+                (
+                    tenant.clone(),
+                    None,
+                    Some(format!("{code}: {}", failure.sentence())),
+                )
+            }
+        });
+        if (number + 1) % step == 0 {
+            apply::notice(
+                &format!("{} of {} tenants done", number + 1, tenants.len()),
+                None,
+            );
+        }
+        if failed && stop_at_error {
+            break;
+        }
+    }
+    Ok(outcomes)
+}
+
+#[pg_extern(sql = false)]
+fn for_each_tenant(
+    command: Option<&str>,
+    stop_at_error: Option<bool>,
+    unbound: Option<bool>,
+) -> TableIterator<
+    'static,
+    (
+        name!(tenant, String),
+        name!(rows, Option<i64>),
+        name!(error, Option<String>),
+    ),
+> {
+    let run = || {
+        let null = |argument: &str| {
+            Error::new(
+                Kind::NullValueNotAllowed,
+                format!("argument \"{argument}\" is null"),
+            )
+            .hint(format!("Give a value for {argument}."))
+        };
+        let command = command.ok_or_else(|| null("command"))?;
+        let stop_at_error = stop_at_error.ok_or_else(|| null("stop_at_error"))?;
+        let unbound = unbound.ok_or_else(|| null("unbound"))?;
+        if command.trim().is_empty() {
+            return Err(
+                Error::new(Kind::InvalidParameterValue, "the command is empty")
+                    .hint("Give the SQL to run for each tenant."),
+            );
+        }
+        service::require_service_session()?;
+        require_bound(unbound)?;
+        for_all(command, stop_at_error)
+    };
+    TableIterator::new(run().or_raise())
+}

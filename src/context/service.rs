@@ -1,0 +1,163 @@
+//! Services: jobs and migrations that act for one tenant after the other, as no user.
+//!
+//! Owns whose word about the tenant counts. It is the session's user who must be a service, and never the
+//! role that acts: an application that may `SET ROLE` to a service, or calls a SECURITY DEFINER function
+//! of one, does not become it. Whoever logged in as the service, or as an administrator, may act for any
+//! tenant anyway. For all others the setting means nothing.
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::identity::TenantId;
+use super::{resolve, setting};
+use crate::binding::{self, Binding};
+use crate::catalog;
+use crate::error::{Error, Kind, OrRaise, Result};
+use crate::{gucs, registry};
+
+/// Whether the session belongs to a service, or to who may make one: an administrator, or the owner of
+/// the database. Reads the registry: called once a
+/// transaction, and only where the setting has a value.
+pub fn is_service_session() -> bool {
+    // SAFETY: a plain read of the backend's state, and catalog lookups by oid. A parallel worker has its
+    // leader's session user.
+    let session = unsafe { pg_sys::GetSessionUserId() };
+    // SAFETY: as above.
+    if unsafe { pg_sys::superuser_arg(session) } {
+        return true;
+    }
+    let administers = gucs::admin_roles()
+        .iter()
+        .filter_map(|name| catalog::role_oid(name))
+        .chain(catalog::database_owner())
+        // SAFETY: as above.
+        .any(|role| unsafe { pg_sys::has_privs_of_role(session, role) });
+    administers || is_registered(&catalog::role_name(session))
+}
+
+fn is_registered(role: &str) -> bool {
+    let Some(table) = registered_table() else {
+        return false;
+    };
+    let mut found = false;
+    registry::scan(table, |row| {
+        found |= row.text(c"role_name").as_deref() == Some(role);
+    });
+    found
+}
+
+/// The registry's table, if the extension made it.
+fn registered_table() -> Option<pg_sys::Oid> {
+    let table = catalog::relation_oid("tenancy", "service_roles")?;
+    // SAFETY: catalog lookups by name and oid.
+    let is_ours = unsafe {
+        let extension = pg_sys::get_extension_oid(c"pg_tenancy".as_ptr(), true);
+        extension != pg_sys::InvalidOid
+            && pg_sys::getExtensionOfObject(pg_sys::RelationRelationId, table) == extension
+    };
+    is_ours.then_some(table)
+}
+
+/// Fails unless the session may act for any tenant.
+pub fn require_service_session() -> Result<()> {
+    if is_service_session() {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::InsufficientPrivilege,
+        "the session's user is not a service role",
+    )
+    .detail("A role that was taken by SET ROLE, or by a function, does not count.")
+    .hint("Connect as a role made by tenancy.create_service_role()."))
+}
+
+/// The tenant as the binding spells it.
+fn spelled(binding: &Binding, tenant: &str) -> Result<TenantId> {
+    let refuse = |what: String| {
+        Error::new(Kind::InvalidTextRepresentation, what)
+            .hint("Give the tenant as the tenants table has it.")
+    };
+    if tenant.is_empty() {
+        return Err(refuse("invalid tenant: it is empty".to_owned()));
+    }
+    binding.tenant_type.parse(tenant).map_err(|fault| {
+        refuse(format!(
+            "invalid tenant: not a well-formed {}",
+            fault.type_name
+        ))
+    })
+}
+
+/// What the settings must say for a service that acts for the tenant.
+fn wanted(binding: &Binding, tenant: &TenantId) -> Vec<(String, String)> {
+    let mut settings: Vec<(String, String)> = binding
+        .setting_names()
+        .into_iter()
+        .map(|name| (name, String::new()))
+        .collect();
+    settings.push((setting::SERVICE_SETTING.to_owned(), tenant.to_string()));
+    settings
+}
+
+fn require_tenant() -> Result<()> {
+    let resolved = resolve::current()?;
+    match resolved.tenant() {
+        Some(_) if resolved.service => Ok(()),
+        _ => Err(Error::new(
+            Kind::InsufficientPrivilege,
+            "the tenant does not exist or is not active",
+        )
+        .hint("Give an active tenant of the bound tenants table.")),
+    }
+}
+
+#[pg_extern(sql = false)]
+fn as_tenant(tenant: Option<&str>) {
+    let run = || {
+        let tenant = tenant.ok_or_else(|| {
+            Error::new(Kind::NullValueNotAllowed, "argument \"tenant\" is null")
+                .hint("Give a tenant, or call clear_tenant_context() to end it.")
+        })?;
+        let binding = binding::required()?;
+        require_service_session()?;
+        let tenant = spelled(&binding, tenant)?;
+        for (name, value) in wanted(&binding, &tenant) {
+            setting::define(&name);
+            setting::set_local(&name, &value);
+        }
+        require_tenant()
+    };
+    run().or_raise();
+}
+
+/// While it lives, the session acts for a tenant; then all is as it was. Ends on drop.
+pub struct Acting {
+    nest_level: i32,
+}
+
+impl Acting {
+    /// Acts for the tenant.
+    pub fn for_tenant(binding: &Binding, tenant: &str) -> Result<Self> {
+        let tenant = spelled(binding, tenant)?;
+        let settings = wanted(binding, &tenant);
+        for (name, _) in &settings {
+            setting::define(name);
+        }
+        // SAFETY: opens a level of settings that `drop` closes; Postgres closes it on abort.
+        let acting = Self {
+            nest_level: unsafe { pg_sys::NewGUCNestLevel() },
+        };
+        for (name, value) in &settings {
+            setting::set_for_level(name, value);
+        }
+        require_tenant()?;
+        Ok(acting)
+    }
+}
+
+impl Drop for Acting {
+    fn drop(&mut self) {
+        // SAFETY: closes the level that `for_tenant` opened.
+        unsafe { pg_sys::AtEOXact_GUC(false, self.nest_level) };
+    }
+}
