@@ -12,6 +12,7 @@ mod error;
 mod guard;
 mod gucs;
 mod hooks;
+mod isolation;
 mod lists;
 mod pg_compat;
 mod policy;

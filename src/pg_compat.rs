@@ -17,6 +17,20 @@ pub fn in_parallel_worker() -> bool {
     unsafe { pg_sys::ParallelWorkerNumber >= 0 }
 }
 
+/// Whether a role may `SET ROLE` to another.
+pub fn can_set_role(member: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+    #[cfg(feature = "pg15")]
+    // SAFETY: catalog lookups by oid.
+    unsafe {
+        pg_sys::is_member_of_role(member, role)
+    }
+    #[cfg(not(feature = "pg15"))]
+    // SAFETY: catalog lookups by oid.
+    unsafe {
+        pg_sys::member_can_set_role(member, role)
+    }
+}
+
 /// Whether the transaction keeps one snapshot (`IsolationUsesXactSnapshot()`).
 pub fn one_snapshot_per_transaction() -> bool {
     // SAFETY: a plain read of the backend's state.

@@ -80,7 +80,6 @@ pub use auto_switch::mend as mend_auto_protect;
 pub use entry::given;
 pub use model::{Command, Options, Template};
 pub use needs::{CommandNeeds, Needs, Same};
-pub use render::literal;
-pub use render::policies;
+pub use render::{literal, policies, quoted, quoted_list};
 pub use rule::of as rule;
 pub use store::all as registered_tables;

@@ -261,6 +261,11 @@ impl Options {
         known
     }
 
+    /// Whether admins of a tenant write what belongs to no tenant.
+    pub fn lets_tenant_admins_write(&self) -> bool {
+        self.writers == Writers::TenantAdmins
+    }
+
     /// The object that is stored: only what differs from the defaults, so that two ways of saying
     /// the same compare equal.
     pub fn to_json(&self) -> Value {

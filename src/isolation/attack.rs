@@ -1,0 +1,367 @@
+//! The attacks on one table.
+//!
+//! Owns which there are and their order. Each write runs in a subtransaction of its own, and whether it
+//! changed anything of the other tenant is asked of the rows themselves, past row security, never of what
+//! the statement says it did.
+
+use super::prey::{self, Copied, Party, Prey};
+use super::rows::{self, Cursor, Found};
+use super::run::{as_role, check_at_once, set_the_scene, tried};
+use super::tables::{Belonging, Column, Target};
+use super::verdict::{Attack, Finding, Verdict, of_error};
+use super::{Told, Work, links, reading};
+use crate::error::Result;
+use crate::policy::quoted;
+use crate::policy::subtransaction::{Failure, sqlstate};
+
+/// How many rows of the other tenant are attacked one by one.
+const ROWS: usize = 10;
+
+/// Attacks a table in every way.
+pub fn table(work: &Work<'_>, target: &Target) -> Vec<Finding> {
+    let told = Told::new(&target.table.schema, &target.table.name);
+    if !target.table.may_anything {
+        let detail = "the role has no privilege on it";
+        return vec![told.finding("all", Verdict::Refused, Some(detail), Some("42501"))];
+    }
+    let party = match &target.belonging {
+        Belonging::Nobody {
+            tenant_admins_write: true,
+        } => work.cast.plain.as_ref(),
+        _ => Some(&work.cast.actor),
+    };
+    let Some(party) = party else {
+        let detail = "admins of tenants may write it, and the tenant has no other user";
+        return vec![told.finding("all", Verdict::NotAttacked, Some(detail), None)];
+    };
+    let mut findings = tried(|| {
+        set_the_scene();
+        work.cast.place(party)?;
+        check_at_once()?;
+        in_scene(work, target, party, &told)
+    })
+    .unwrap_or_else(|failure| vec![told.failed("all", &failure)]);
+    findings.push(truncate(target, &told));
+    findings
+}
+
+fn in_scene(work: &Work<'_>, target: &Target, party: &Party, told: &Told) -> Result<Vec<Finding>> {
+    let prey = match rows::find(work, target)? {
+        Found::Prey(prey) => prey,
+        Found::CannotBe(why) => {
+            return Ok(vec![told.finding(
+                "all",
+                Verdict::Nothing,
+                Some(&why),
+                None,
+            )]);
+        }
+        Found::None(why) => {
+            return Ok(vec![told.finding(
+                "all",
+                Verdict::NotAttacked,
+                Some(&why),
+                None,
+            )]);
+        }
+    };
+    let mut findings = Vec::new();
+    let belongs = !matches!(target.belonging, Belonging::Nobody { .. });
+    if belongs {
+        findings.push(reading::select(work, target, &prey, told)?);
+    }
+    findings.push(insert(work, target, &prey, "insert", told)?);
+    let own = rows::own(work, target, party)?;
+    let marks = match &own {
+        Found::Prey(own) => own.marks.as_slice(),
+        _ => &[],
+    };
+    findings.extend(one_by_one(work, target, &prey, marks, "", told)?);
+    match own {
+        _ if !belongs => {}
+        Found::Prey(own) if !own.marks.is_empty() && !prey.marks.is_empty() => {
+            findings.push(move_away(work, target, &own, &prey, told)?);
+            findings.extend(upserts(work, target, &own, &prey, told)?);
+            findings.extend(links::all(work, target, &own, told)?);
+        }
+        Found::CannotBe(why) => {
+            findings.push(told.finding("move", Verdict::Nothing, Some(&why), None));
+        }
+        Found::Prey(_) => {
+            let why = "there is no row that another could be moved to";
+            findings.push(told.finding("move", Verdict::NotAttacked, Some(why), None));
+        }
+        Found::None(why) => {
+            let why = format!("no row of one's own: {why}");
+            findings.push(told.finding("move", Verdict::NotAttacked, Some(&why), None));
+        }
+    }
+    if let (true, Belonging::Tenant(column), Some(platform)) =
+        (target.shared, &target.belonging, &work.cast.platform)
+    {
+        let shared = Prey::of_tenant(column, platform);
+        if prey::fingerprint(target, &shared.condition)?.0 > 0 {
+            findings.push(insert(work, target, &shared, "insert shared row", told)?);
+            findings.extend(one_by_one(work, target, &shared, &[], " shared row", told)?);
+        }
+    }
+    Ok(findings)
+}
+
+/// TRUNCATE knows no rows: whether it is granted decides, and running it would lock the table.
+fn truncate(target: &Target, told: &Told) -> Finding {
+    if target.table.may_truncate {
+        let detail = "TRUNCATE is granted, which no policy holds back; it was not run, because it locks the table";
+        told.finding("truncate", Verdict::Leak, Some(detail), None)
+    } else {
+        let detail = "TRUNCATE is not granted";
+        told.finding("truncate", Verdict::Refused, Some(detail), Some("42501"))
+    }
+}
+
+/// Runs one write as the role; the verdict by whether rows of the prey changed.
+pub fn write(
+    work: &Work<'_>,
+    target: &Target,
+    prey: &Prey,
+    attack: Attack<'_>,
+    prepare: impl FnOnce() -> Result<bool>,
+    sql: &str,
+) -> Result<Met> {
+    let met = tried(|| {
+        if !prepare()? {
+            return Ok(None);
+        }
+        let before = prey::fingerprint(target, &prey.condition)?;
+        let touched = as_role(work.role, sql)?.count;
+        let after = prey::fingerprint(target, &prey.condition)?;
+        Ok(Some((before != after, touched)))
+    });
+    Ok(match met {
+        Ok(Some((true, touched))) => Met::leak(format!(
+            "rows of the other tenant were changed; the statement says that it touched {touched}"
+        )),
+        Ok(Some((false, _))) => Met::nothing(),
+        Ok(None) => Met::not_attacked("the row was changed by somebody else meanwhile"),
+        Err(failure) => Met::failed(attack, &failure),
+    })
+}
+
+/// What one attack met.
+#[derive(Debug, Clone)]
+pub struct Met {
+    pub verdict: Verdict,
+    pub detail: Option<String>,
+    pub sqlstate: Option<String>,
+}
+
+impl Met {
+    pub fn leak(detail: String) -> Self {
+        Self::of(Verdict::Leak, Some(detail))
+    }
+
+    pub fn nothing() -> Self {
+        Self::of(Verdict::Nothing, None)
+    }
+
+    pub fn not_attacked(detail: &str) -> Self {
+        Self::of(Verdict::NotAttacked, Some(detail.to_owned()))
+    }
+
+    fn of(verdict: Verdict, detail: Option<String>) -> Self {
+        Self {
+            verdict,
+            detail,
+            sqlstate: None,
+        }
+    }
+
+    pub fn failed(attack: Attack<'_>, failure: &Failure) -> Self {
+        let code = sqlstate(failure.code);
+        // A row that was deleted is what leaves others behind that point at it.
+        let reached = attack == Attack::Rows
+            && code == "23503"
+            && failure.message.starts_with("update or delete on table");
+        let (verdict, detail) = if reached {
+            let detail = "a row of the other tenant was reached, and only a foreign key kept it";
+            (Verdict::Leak, detail.to_owned())
+        } else {
+            (
+                of_error(attack, &code, &failure.message),
+                failure.message.clone(),
+            )
+        };
+        Self {
+            verdict,
+            detail: Some(detail),
+            sqlstate: Some(code),
+        }
+    }
+
+    /// Of several rows attacked in the same way: the worst.
+    fn and(self, other: Self) -> Self {
+        if self.verdict.worst(other.verdict) == self.verdict {
+            self
+        } else {
+            other
+        }
+    }
+}
+
+/// Writes the other tenant's row anew: an exact copy, in the place of the one that was copied, so that
+/// nothing but isolation can refuse it.
+fn insert(
+    work: &Work<'_>,
+    target: &Target,
+    prey: &Prey,
+    attack: &str,
+    told: &Told,
+) -> Result<Finding> {
+    let Some(row) = prey::copy(target, &prey.condition)? else {
+        return Ok(told.finding(attack, Verdict::NotAttacked, Some("the row is gone"), None));
+    };
+    let sql = prey::insert(target, &rows::insertable(target, row.values.clone()));
+    let met = write(
+        work,
+        target,
+        prey,
+        Attack::Rows,
+        || row.take_away(target),
+        &sql,
+    )?;
+    Ok(told.met(attack, met))
+}
+
+/// Changes, takes and deletes rows of the prey. Each is named by a cursor that an owner holds on it: the
+/// statement reads no column, so that policies for SELECT do not stand in for those that are asked for.
+fn one_by_one(
+    work: &Work<'_>,
+    target: &Target,
+    prey: &Prey,
+    own_marks: &[(String, String)],
+    suffix: &str,
+    told: &Told,
+) -> Result<Vec<Finding>> {
+    let table = target.table.sql();
+    let row = prey::copy(target, &prey.condition)?;
+    let mut attacks = Vec::new();
+    if let Some((column, value)) = row.as_ref().and_then(|row| changeable(target, prey, row)) {
+        let set = format!("UPDATE {table} SET {} = {value}", quoted(&column));
+        attacks.push(("update", Attack::Rows, set));
+    }
+    attacks.push(("delete", Attack::Rows, format!("DELETE FROM {table}")));
+    if !own_marks.is_empty() {
+        let set = format!("UPDATE {table} SET {}", assignments(own_marks));
+        attacks.push(("take", Attack::Move, set));
+    }
+    let mut met: Vec<Option<Met>> = vec![None; attacks.len()];
+    let cursor = Cursor::open(target, &prey.condition)?;
+    for _ in 0..ROWS {
+        if !cursor.next()? {
+            break;
+        }
+        for (place, (_, attack, sql)) in attacks.iter().enumerate() {
+            let sql = format!("{sql} {}", cursor.condition());
+            let one = write(work, target, prey, *attack, || Ok(true), &sql)?;
+            met[place] = Some(match met[place].take() {
+                Some(before) => before.and(one),
+                None => one,
+            });
+        }
+    }
+    cursor.close()?;
+    let locked = || Met::not_attacked("all rows of the other tenant are locked by others");
+    Ok(attacks
+        .iter()
+        .zip(met)
+        .map(|((attack, ..), met)| {
+            told.met(&format!("{attack}{suffix}"), met.unwrap_or_else(locked))
+        })
+        .collect())
+}
+
+/// A column to change, and a value that it has: rather one that nothing depends on, and one that the role
+/// may change.
+fn changeable(target: &Target, prey: &Prey, row: &Copied) -> Option<(String, String)> {
+    let is_mark = |column: &Column| prey.marks.iter().any(|(name, _)| *name == column.name);
+    let columns = target.table.columns.iter();
+    let column = columns
+        .filter(|column| !column.generated && !is_mark(column))
+        .min_by_key(|column| (!column.may_update, column.unique, column.links))?;
+    Some((column.name.clone(), row.value(&column.name)?.to_owned()))
+}
+
+/// `column = value`, as many as there are.
+pub fn assignments(values: &[(String, String)]) -> String {
+    let values: Vec<String> = values
+        .iter()
+        .map(|(name, value)| format!("{} = {value}", quoted(name)))
+        .collect();
+    values.join(", ")
+}
+
+/// Moves a row of one's own to the other tenant.
+fn move_away(
+    work: &Work<'_>,
+    target: &Target,
+    own: &Prey,
+    prey: &Prey,
+    told: &Told,
+) -> Result<Finding> {
+    let cursor = Cursor::open(target, &own.condition)?;
+    if !cursor.next()? {
+        cursor.close()?;
+        let detail = "all rows of the tenant are locked by others";
+        return Ok(told.finding("move", Verdict::NotAttacked, Some(detail), None));
+    }
+    let sql = format!(
+        "UPDATE {} SET {} {}",
+        target.table.sql(),
+        assignments(&prey.marks),
+        cursor.condition()
+    );
+    // Where the tenant is the key, its row would be in the way.
+    let in_the_way = target.table.unique_keys.iter().any(|key| {
+        key.iter()
+            .all(|column| prey.marks.iter().any(|(name, _)| name == column))
+    });
+    let row = prey::copy(target, &prey.condition)?.filter(|_| in_the_way);
+    let prepare = || row.as_ref().map_or(Ok(true), |row| row.take_away(target));
+    let met = write(work, target, prey, Attack::Move, prepare, &sql)?;
+    cursor.close()?;
+    Ok(told.met("move", met))
+}
+
+/// Writes a row of one's own with a key that a row of the other tenant has.
+fn upserts(
+    work: &Work<'_>,
+    target: &Target,
+    own: &Prey,
+    prey: &Prey,
+    told: &Told,
+) -> Result<Vec<Finding>> {
+    let Some(row) = prey::copy(target, &prey.condition)? else {
+        return Ok(Vec::new());
+    };
+    let Some((column, _)) = changeable(target, prey, &row) else {
+        return Ok(Vec::new());
+    };
+    let is_mark = |column: &String| own.marks.iter().any(|(name, _)| name == column);
+    let key = target
+        .table
+        .unique_keys
+        .iter()
+        .find(|key| !key.iter().any(is_mark));
+    let Some(key) = key else {
+        return Ok(Vec::new());
+    };
+    let names: Vec<String> = key.iter().map(|name| quoted(name)).collect();
+    let sql = format!(
+        "{} ON CONFLICT ({}) DO UPDATE SET {column} = EXCLUDED.{column}",
+        prey::insert(target, &rows::insertable(target, row.with(&own.marks))),
+        names.join(", "),
+        column = quoted(&column)
+    );
+    let met = write(work, target, prey, Attack::Upsert, || Ok(true), &sql)?;
+    Ok(vec![told.met("upsert", met)])
+}

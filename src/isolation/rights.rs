@@ -1,0 +1,82 @@
+//! Who may have a role tested, and which roles are not worth a test.
+//!
+//! Must never run anything as a role that the caller could not take himself.
+
+use pgrx::pg_sys;
+
+use super::tables::Target;
+use crate::catalog::{self, quote_identifier};
+use crate::error::{Error, Kind, Result};
+use crate::pg_compat;
+use crate::policy::spi;
+use crate::registry::require_administrator;
+
+/// The role of that name, if the caller may take it.
+pub fn role(name: &str) -> Result<pg_sys::Oid> {
+    let role = catalog::role_oid(name).ok_or_else(|| {
+        Error::new(
+            Kind::UndefinedObject,
+            format!("role {} does not exist", quote_identifier(name)),
+        )
+        .hint("Give the role that the application connects as.")
+    })?;
+    // SAFETY: a plain read of the backend's state.
+    if pg_compat::can_set_role(unsafe { pg_sys::GetUserId() }, role) {
+        return Ok(role);
+    }
+    Err(Error::new(
+        Kind::InsufficientPrivilege,
+        format!("must be able to SET ROLE {}", quote_identifier(name)),
+    )
+    .detail("Attacks run as the role that is tested.")
+    .hint("Ask a superuser, or a member of the role who owns the tables."))
+}
+
+/// Fails unless the caller administers every table: rows of all tenants are read, and locked.
+pub fn require_tables(targets: &[Target]) -> Result<()> {
+    targets
+        .iter()
+        .try_for_each(|target| require_administrator(target.table.oid()))
+}
+
+/// A role that row security does not bind, among all that the role is a member of: itself first.
+const EXEMPT: &str = "
+SELECT pg_catalog.jsonb_build_array(r.rolname, CASE WHEN r.rolsuper THEN 'is a superuser' ELSE 'has BYPASSRLS' END)::pg_catalog.text
+FROM pg_catalog.pg_roles r
+WHERE (r.rolsuper OR r.rolbypassrls) AND (r.oid = $1 OR pg_catalog.pg_has_role($1, r.oid, 'MEMBER'))
+ORDER BY r.oid <> $1, r.rolname LIMIT 1";
+
+/// Fails where row security does not bind the role, so that every attack would succeed, or could be
+/// made to.
+pub fn require_bound(role: pg_sys::Oid, targets: &[Target]) -> Result<()> {
+    let name = quote_identifier(&catalog::role_name(role));
+    let refused = |detail: String| {
+        Err(Error::new(
+            Kind::ObjectNotInPrerequisiteState,
+            format!("row security does not bind role {name}"),
+        )
+        .detail(detail)
+        .hint("Test the role that the application connects as; tenancy.create_app_role() makes one that is bound."))
+    };
+    if let Some((exempt, why)) = spi::row::<(String, String)>(EXEMPT, &[role.into()])? {
+        let exempt = quote_identifier(&exempt);
+        return refused(if exempt == name {
+            format!("It {why}.")
+        } else {
+            format!("It is a member of {exempt}, which {why}.")
+        });
+    }
+    let owned = targets.iter().find(|target| {
+        // SAFETY: a catalog lookup by oid.
+        let owns = unsafe { pg_sys::is_member_of_role(role, target.table.owner()) };
+        owns && !target.table.forced
+    });
+    match owned {
+        Some(target) => refused(format!(
+            "It has the rights of the owner of {}.{}, where row security is not forced.",
+            quote_identifier(&target.table.schema),
+            quote_identifier(&target.table.name)
+        )),
+        None => Ok(()),
+    }
+}

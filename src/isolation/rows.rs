@@ -1,0 +1,184 @@
+//! The rows that an attack needs: those of the other tenant, and one's own.
+//!
+//! Owns where they come from, and the cursor by which one is named. Must never attack rows that are not
+//! there: whoever cannot be given any says so.
+
+use core::ffi::CStr;
+
+use pgrx::pg_sys;
+
+use super::Work;
+use super::prey::{self, Party, Prey};
+use super::run::{read_as_owner, write_as_owner};
+use super::tables::{Belonging, Target};
+use crate::error::Result;
+use crate::policy::{literal, quoted};
+
+/// Rows of the other tenant.
+pub enum Found {
+    /// These.
+    Prey(Prey),
+    /// The table cannot hold any: a partition of other tenants.
+    CannotBe(String),
+    /// There are none, and none could be made; why.
+    None(String),
+}
+
+impl Prey {
+    /// The rows of a tenant where a column says whose they are.
+    pub fn of_tenant(column: &str, tenant: &str) -> Self {
+        Self {
+            condition: format!("t.{} = {}", quoted(column), literal(tenant)),
+            marks: vec![(column.to_owned(), literal(tenant))],
+        }
+    }
+}
+
+/// Rows of the other tenant; of a third one where that one has none, and else made for it.
+pub fn find(work: &Work<'_>, target: &Target) -> Result<Found> {
+    let cast = work.cast;
+    let planned = prey::prey(target, &cast.other, work.targets)?;
+    if let Some(prey) = &planned
+        && prey::fingerprint(target, &prey.condition)?.0 > 0
+    {
+        return Ok(Found::Prey(prey.clone()));
+    }
+    if let Some(party) = anybody_else(work, target)?
+        && let Some(prey) = prey::prey(target, &party, work.targets)?
+    {
+        return Ok(Found::Prey(prey));
+    }
+    made(target, planned)
+}
+
+fn made(target: &Target, planned: Option<Prey>) -> Result<Found> {
+    let Some(prey) = planned else {
+        return Ok(Found::None(
+            "it is not known which rows would belong to that user".to_owned(),
+        ));
+    };
+    if matches!(target.belonging, Belonging::Parent(_)) && prey.marks.is_empty() {
+        return Ok(Found::None(
+            "the tenant has no row that such a row could belong to".to_owned(),
+        ));
+    }
+    match prey::make(target, &prey)? {
+        Ok(()) if prey::fingerprint(target, &prey.condition)?.0 > 0 => Ok(Found::Prey(prey)),
+        Ok(()) => Ok(Found::None(
+            "a row that was made for the tenant did not become its own".to_owned(),
+        )),
+        Err(why) if why.contains("violates partition constraint") => Ok(Found::CannotBe(
+            "the partition takes no rows of that tenant".to_owned(),
+        )),
+        Err(why) => Ok(Found::None(why)),
+    }
+}
+
+/// Somebody else who has rows there.
+fn anybody_else(work: &Work<'_>, target: &Target) -> Result<Option<Party>> {
+    let cast = work.cast;
+    match &target.belonging {
+        Belonging::Tenant(_) => {
+            let tenant = prey::anybody_else(target, &cast.own, cast.platform.as_deref())?;
+            Ok(tenant.map(|tenant| Party { tenant, user: None }))
+        }
+        Belonging::User { user, tenant } => {
+            let (Some(own), column) = (&cast.actor.user, quoted(user)) else {
+                return Ok(None);
+            };
+            let mut sql = format!(
+                "SELECT t.{column} FROM {} AS t WHERE t.{column} <> {}",
+                target.table.sql(),
+                literal(own)
+            );
+            if let Some(tenant) = tenant {
+                sql.push_str(&format!(
+                    " AND t.{} = {}",
+                    quoted(tenant),
+                    literal(&cast.other.tenant)
+                ));
+            }
+            sql.push_str(" LIMIT 1");
+            let user = read_as_owner(target.table.owner(), &sql)?.text();
+            Ok(user.map(|user| Party {
+                tenant: cast.other.tenant.clone(),
+                user: Some(user),
+            }))
+        }
+        Belonging::Parent(_) | Belonging::Nobody { .. } => Ok(None),
+    }
+}
+
+/// Rows of the acting party, found or made.
+pub fn own(work: &Work<'_>, target: &Target, party: &Party) -> Result<Found> {
+    let planned = prey::prey(target, party, work.targets)?;
+    match planned {
+        Some(own) if prey::fingerprint(target, &own.condition)?.0 > 0 => Ok(Found::Prey(own)),
+        planned => made(target, planned),
+    }
+}
+
+/// The values that the role may give; all where it may give none, so that it is told so.
+pub fn insertable(target: &Target, values: Vec<(String, String)>) -> Vec<(String, String)> {
+    let may = |name: &str| {
+        target
+            .table
+            .column(name)
+            .is_some_and(|column| column.may_insert)
+    };
+    if values.iter().any(|(name, _)| may(name)) {
+        values.into_iter().filter(|(name, _)| may(name)).collect()
+    } else {
+        values
+    }
+}
+
+/// A cursor of the table's owner, which locks the rows it comes to.
+pub struct Cursor<'a> {
+    target: &'a Target,
+}
+
+const NAME: &CStr = c"pg_tenancy_isolation";
+
+fn name() -> std::borrow::Cow<'static, str> {
+    NAME.to_string_lossy()
+}
+
+impl<'a> Cursor<'a> {
+    /// Opens it before the first row. Rows that others have locked are passed over.
+    pub fn open(target: &'a Target, condition: &str) -> Result<Self> {
+        let sql = format!(
+            "DECLARE {} NO SCROLL CURSOR FOR SELECT 1 FROM {} AS t WHERE {condition} FOR UPDATE OF t SKIP LOCKED",
+            name(),
+            target.table.sql()
+        );
+        write_as_owner(target.table.owner(), &sql)?;
+        Ok(Self { target })
+    }
+
+    /// Goes to the next row; whether there is one.
+    pub fn next(&self) -> Result<bool> {
+        let sql = format!("FETCH NEXT FROM {}", name());
+        Ok(!write_as_owner(self.target.table.owner(), &sql)?
+            .rows
+            .is_empty())
+    }
+
+    /// What names the row in a statement.
+    pub fn condition(&self) -> String {
+        format!("WHERE CURRENT OF {}", name())
+    }
+
+    /// Closes it.
+    pub fn close(self) -> Result<()> {
+        // Past CLOSE, which restricted operations do not allow.
+        // SAFETY: null, or a portal that was opened here and is not running.
+        unsafe {
+            let portal = pg_sys::GetPortalByName(NAME.as_ptr());
+            if !portal.is_null() {
+                pg_sys::PortalDrop(portal, false);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,203 @@
+//! What an attack met, in the four words of the result.
+//!
+//! Pure. Must never call an attack refused that failed for a reason of its own: a missing column, a
+//! lock, a context that was not there.
+
+/// The result of one attack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// An error that isolation raised.
+    Refused,
+    /// No error, and nothing of the other tenant was read or changed.
+    Nothing,
+    /// Something of the other tenant was read or changed.
+    Leak,
+    /// It could not be tried, or failed before it was decided.
+    NotAttacked,
+}
+
+impl Verdict {
+    /// The word in the result.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Nothing => "nothing",
+            Self::Leak => "LEAK",
+            Self::NotAttacked => "not attacked",
+        }
+    }
+
+    /// Of several rows attacked in the same way: the worst.
+    pub const fn worst(self, other: Self) -> Self {
+        if self.rank() >= other.rank() {
+            self
+        } else {
+            other
+        }
+    }
+
+    const fn rank(self) -> u8 {
+        match self {
+            Self::Nothing => 0,
+            Self::Refused => 1,
+            Self::NotAttacked => 2,
+            Self::Leak => 3,
+        }
+    }
+}
+
+/// Whose doing an error has to be for an attack to count as refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attack<'a> {
+    /// Reading, changing or deleting rows.
+    Rows,
+    /// Moving a row to another tenant: a trigger of the extension refuses that, too.
+    Move,
+    /// Writing a row that points at another tenant's along one of these foreign keys.
+    Link(&'a [String]),
+    /// Meeting another tenant's row by its key: where the row was written instead, its foreign keys
+    /// are what fails.
+    Upsert,
+}
+
+/// What an error says about isolation.
+pub fn of_error(attack: Attack<'_>, sqlstate: &str, message: &str) -> Verdict {
+    let is_refusal = match sqlstate {
+        // Privileges and policies, unless it is the attack's own harness that was refused.
+        "42501" => !HARNESS.iter().any(|part| message.contains(part)),
+        "23514" => attack == Attack::Move && message.ends_with("cannot move to another tenant"),
+        "23503" => match attack {
+            Attack::Link(keys) => keys
+                .iter()
+                .any(|key| message.ends_with(&format!("foreign key constraint \"{key}\""))),
+            Attack::Upsert => true,
+            Attack::Rows | Attack::Move => false,
+        },
+        _ => false,
+    };
+    if is_refusal {
+        Verdict::Refused
+    } else {
+        Verdict::NotAttacked
+    }
+}
+
+/// Messages of 42501 that say nothing about rows: no context, or code that wants to be another role.
+const HARNESS: &[&str] = &[
+    "no tenant context",
+    "no user context",
+    "the user belongs to several tenants",
+    "security-restricted operation",
+    "query would be affected by row-level security",
+];
+
+/// A row of the result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What was attacked.
+    pub relation: String,
+    /// How.
+    pub attack: String,
+    /// What came of it.
+    pub verdict: Verdict,
+    /// In words.
+    pub detail: Option<String>,
+    /// Of the error that was met.
+    pub sqlstate: Option<String>,
+}
+
+impl Finding {
+    /// In one line.
+    pub fn line(&self) -> String {
+        let mut line = format!(
+            "{}: {}: {}",
+            self.relation,
+            self.attack,
+            self.verdict.word()
+        );
+        if let Some(detail) = &self.detail {
+            line.push_str(&format!(": {detail}"));
+        }
+        line
+    }
+
+    /// Whether it keeps the whole from passing.
+    pub fn fails(&self) -> bool {
+        matches!(self.verdict, Verdict::Leak | Verdict::NotAttacked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn privileges_and_policies_refuse() {
+        for message in [
+            "permission denied for table t",
+            "new row violates row-level security policy for table \"t\"",
+            "anything that a trigger says",
+        ] {
+            assert_eq!(of_error(Attack::Rows, "42501", message), Verdict::Refused);
+        }
+    }
+
+    #[test]
+    fn a_harness_that_is_refused_proves_nothing() {
+        for message in [
+            "no tenant context",
+            "cannot set parameter \"role\" within security-restricted operation",
+            "query would be affected by row-level security policy for table \"t\"",
+        ] {
+            assert_eq!(
+                of_error(Attack::Rows, "42501", message),
+                Verdict::NotAttacked,
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn other_errors_are_no_refusal() {
+        for code in [
+            "23502", "23503", "23505", "23514", "55P03", "XX000", "25006",
+        ] {
+            assert_eq!(of_error(Attack::Rows, code, "x"), Verdict::NotAttacked);
+        }
+    }
+
+    #[test]
+    fn a_move_is_refused_by_the_trigger_and_not_by_a_check() {
+        let of = |message| of_error(Attack::Move, "23514", message);
+        assert_eq!(
+            of("a row of app.t cannot move to another tenant"),
+            Verdict::Refused
+        );
+        assert_eq!(
+            of("new row for relation \"t\" violates check constraint \"c\""),
+            Verdict::NotAttacked
+        );
+    }
+
+    #[test]
+    fn a_link_is_refused_by_its_own_key() {
+        let keys = ["wide".to_owned()];
+        let of = |name: &str| {
+            let message = format!(
+                "insert or update on table \"t\" violates foreign key constraint \"{name}\""
+            );
+            of_error(Attack::Link(&keys), "23503", &message)
+        };
+        assert_eq!(of("wide"), Verdict::Refused);
+        assert_eq!(of("other"), Verdict::NotAttacked);
+    }
+
+    #[test]
+    fn the_worst_of_several_counts() {
+        use Verdict::{Leak, NotAttacked, Nothing, Refused};
+        assert_eq!(Nothing.worst(Leak), Leak);
+        assert_eq!(Leak.worst(NotAttacked), Leak);
+        assert_eq!(Refused.worst(NotAttacked), NotAttacked);
+        assert_eq!(Nothing.worst(Refused), Refused);
+    }
+}
