@@ -101,10 +101,7 @@ pub fn prey(target: &Target, party: &Party, targets: &[Target]) -> Result<Option
             );
             marks
         }
-        Belonging::Parent(_) => match link_values(target, party, targets)? {
-            Some(marks) => marks,
-            None => Vec::new(),
-        },
+        Belonging::Parent(_) => link_values(target, party, targets)?.unwrap_or_default(),
         Belonging::Nobody { .. } => Vec::new(),
     };
     Ok(Some(Prey { condition, marks }))
