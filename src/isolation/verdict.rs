@@ -88,6 +88,7 @@ const HARNESS: &[&str] = &[
     "no user context",
     "the user belongs to several tenants",
     "security-restricted operation",
+    "security-definer function",
     "query would be affected by row-level security",
 ];
 
@@ -147,6 +148,7 @@ mod tests {
         for message in [
             "no tenant context",
             "cannot set parameter \"role\" within security-restricted operation",
+            "cannot set parameter \"role\" within security-definer function",
             "query would be affected by row-level security policy for table \"t\"",
         ] {
             assert_eq!(
