@@ -74,6 +74,12 @@ seen AS MATERIALIZED (
            tenancy.qualified_name(p.view) AS name
     FROM tenancy.view_paths p JOIN tables t ON t.relation = p.relation
     JOIN tenancy.user_relations v ON v.relation = p.view JOIN pg_catalog.pg_namespace n ON n.nspname = v.schema),
+-- Reading or changing a parent reaches the rows of its children past their policies.
+ancestors AS (
+    SELECT t.relation, i.inhparent AS parent, c.relispartition AS partition
+    FROM tables t JOIN pg_catalog.pg_inherits i ON i.inhrelid = t.relation JOIN pg_catalog.pg_class c ON c.oid = t.relation
+    UNION
+    SELECT a.relation, i.inhparent, a.partition FROM ancestors a JOIN pg_catalog.pg_inherits i ON i.inhrelid = a.parent),
 -- Functions with the rights of their owner, and the commands and tables that their text names.
 definers AS MATERIALIZED (
     SELECT f.function, f.owner, f.result, n.oid AS namespace,
@@ -229,6 +235,17 @@ ways AS MATERIALIZED (
     FROM calls f JOIN pg_catalog.pg_trigger g ON g.tgfoid = f.function AND NOT g.tgisinternal AND f.is_trigger
     JOIN others a ON a.role <> f.owner AND (pg_catalog.has_any_column_privilege(a.role, g.tgrelid, 'INSERT, UPDATE') OR pg_catalog.has_table_privilege(a.role, g.tgrelid, 'DELETE, TRUNCATE'))
     JOIN cells k ON k.role = f.owner AND k.relation = f.relation AND k.command = f.command
+    UNION ALL
+    SELECT a.role, p.relation, k.command, k.ordinary, k.super_admin, 'parent ' || tenancy.qualified_name(p.parent)
+    FROM others a JOIN cells k ON k.role = a.role JOIN ancestors p ON p.parent = k.relation AND (k.command <> 'a' OR p.partition)
+    UNION ALL
+    -- A parent that is no tenant table: nobody knows of tenants there.
+    SELECT a.role, p.relation, c.command, 5, 5, 'parent ' || tenancy.qualified_name(p.parent)
+    FROM ancestors p JOIN pg_catalog.pg_class r ON r.oid = p.parent JOIN commands c ON c.command <> 'a' OR p.partition
+    JOIN others a ON pg_catalog.has_schema_privilege(a.role, r.relnamespace, 'USAGE')
+        AND CASE WHEN c.command IN ('d', 't') THEN pg_catalog.has_table_privilege(a.role, p.parent, c.name)
+                 ELSE pg_catalog.has_any_column_privilege(a.role, p.parent, c.name) END
+    WHERE p.parent NOT IN (SELECT t.relation FROM tables t)
     UNION ALL
     SELECT b.role, k.relation, k.command, k.ordinary, k.super_admin, 'role ' || pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(b.reached))
     FROM becomes b JOIN cells k ON k.role = b.reached

@@ -221,6 +221,42 @@ fn functions_triggers_and_roles_are_ways_too() {
 }
 
 #[test]
+fn parents_are_ways_to_their_children() {
+    let stage = stage();
+    let app = &stage.app;
+    stage.owner().ok(&format!(
+        "CREATE TABLE app.base (id int, note text);
+         CREATE TABLE app.heir (tenant_id uuid NOT NULL) INHERITS (app.base);
+         INSERT INTO app.heir VALUES (1, 'a', '{A}'), (2, 'b', '{B}');
+         CREATE TABLE app.whole (id int, tenant_id uuid NOT NULL, note text) PARTITION BY RANGE (id);
+         CREATE TABLE app.part PARTITION OF app.whole DEFAULT;
+         INSERT INTO app.whole VALUES (1, '{A}', 'a'), (2, '{B}', 'b');
+         GRANT SELECT, INSERT ON app.whole TO {app}; GRANT SELECT ON app.heir TO {app}"
+    ));
+    stage.protect("app.heir", "{}");
+    stage.protect("app.whole", "{}");
+    assert_eq!(said(&stage, app, "heir", "SELECT"), ["own tenant", "", ""]);
+    stage.owner().ok(&format!(
+        "GRANT SELECT, INSERT, DELETE ON app.base TO {app}"
+    ));
+    let parent = "parent app.base: all tenants";
+    for (command, besides) in [("SELECT", parent), ("DELETE", parent), ("INSERT", "")] {
+        assert_eq!(said(&stage, app, "heir", command)[1], besides, "{command}");
+    }
+    let mut tenant = stage.tenant(A);
+    assert_eq!(notes(&mut tenant, "SELECT note FROM app.heir"), "a");
+    assert_eq!(notes(&mut tenant, "SELECT note FROM app.base"), "a b");
+    for command in ["SELECT", "INSERT"] {
+        assert_eq!(
+            said(&stage, app, "part", command),
+            ["none", "parent app.whole: own tenant", "own tenant"]
+        );
+    }
+    assert_eq!(notes(&mut tenant, "SELECT note FROM app.whole"), "a");
+    assert_eq!(tenant.error("SELECT FROM app.part").code().code(), "42501");
+}
+
+#[test]
 fn it_is_asked_with_care() {
     let stage = stage();
     let mut session = stage.nobody();

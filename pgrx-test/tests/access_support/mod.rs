@@ -36,6 +36,14 @@ pub const TABLES: &[(&str, &str)] = &[
          CREATE POLICY q ON app.moving FOR UPDATE USING (tenant_id = current_tenant_id()) WITH CHECK (true);
          CREATE POLICY r ON app.moving FOR INSERT WITH CHECK (tenant_id IS NOT NULL); {RLS}",
     ),
+    (
+        "listing",
+        "CREATE POLICY p ON app.listing USING (tenant_id IN (SELECT x.id FROM app.wild_tenants x)); {RLS}",
+    ),
+    (
+        "belonging",
+        "CREATE POLICY p ON app.belonging USING (EXISTS (SELECT FROM app.belongs b WHERE b.tenant_id = belonging.tenant_id AND b.user_id = current_tenant_user_id())); {RLS}",
+    ),
     ("closed", "{RLS}"),
     (
         "unforced",
@@ -101,6 +109,10 @@ impl Place {
             place.world.enforce(table, template, column, options);
         }
         let mut owner = place.world.stage.owner();
+        owner.ok(&format!(
+            "CREATE TABLE app.wild_tenants (id uuid); INSERT INTO app.wild_tenants VALUES ('{A}'), ('{B}'), ('{P}'); GRANT SELECT ON app.wild_tenants TO PUBLIC;
+             CREATE VIEW app.belongs AS SELECT 'two' AS user_id, unnest('{{{A},{B}}}'::uuid[]) AS tenant_id; GRANT SELECT ON app.belongs TO PUBLIC"
+        ));
         for (table, bound) in TABLES {
             owner.ok(&format!(
                 "CREATE TABLE app.{table} (id int PRIMARY KEY, tenant_id uuid NOT NULL, body text);
@@ -281,7 +293,11 @@ pub fn reached(session: &mut Client, table: &str, command: &str) -> Vec<&'static
             let count = if command == "UPDATE" {
                 let column = if table == "tenants" { "name" } else { "body" };
                 // To a tenant that is neither the user's nor shared.
-                let other = if table == "many" { P } else { A };
+                let other = if ["many", "belonging"].contains(&table) {
+                    P
+                } else {
+                    A
+                };
                 let moved = rows(
                     session,
                     &format!("UPDATE app.{table} SET tenant_id = '{other}'"),

@@ -3,11 +3,12 @@
 //! | question | file |
 //! |---|---|
 //! | who is granted what, what bounds it, and the ways besides | `sql/91_access_matrix.sql` |
-//! | how far the expression of a policy reaches | `reach` |
+//! | how far the expression of a policy reaches | `reach`, `words` |
 //!
 //! Reads only, with the caller's rights, and calls no function that a user wrote.
 
 mod reach;
+mod words;
 
 use core::ffi::CStr;
 

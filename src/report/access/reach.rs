@@ -4,6 +4,9 @@
 //! order of reaches. Must never call something narrow because it does not understand it: what is not
 //! recognised reaches all tenants.
 
+use super::words::{
+    has_call, is_call, is_call_of_user, is_name, is_part_of_a_word, mentions, uncast,
+};
 use crate::validate::expression::{
     conjuncts, disjuncts, is_always_true, operands, without_parentheses,
 };
@@ -111,7 +114,7 @@ fn reach_of_atom(atom: &str, column: Column<'_>) -> Reach {
         return Reach::Nothing;
     }
     if let Some(query) = atom.strip_prefix("EXISTS ") {
-        return exists(query);
+        return exists(query, column);
     }
     let name = match column {
         Column::Named(name) => Some(name),
@@ -154,7 +157,7 @@ fn reach_of_atom(atom: &str, column: Column<'_>) -> Reach {
 }
 
 /// Rows for which another table has one: bounded by what is asked of that one.
-fn exists(query: &str) -> Reach {
+fn exists(query: &str, column: Column<'_>) -> Reach {
     let query = without_parentheses(query);
     // An aggregate returns a row whatever it finds, and so may the other side of a UNION.
     let is_plain = query.starts_with("SELECT")
@@ -165,9 +168,40 @@ fn exists(query: &str) -> Reach {
             .split_once("FROM ")
             .is_some_and(|(list, _)| !list.contains('('));
     match operands(query, " WHERE ")[..] {
+        [_, condition] if is_plain && is_membership(condition, column) => Reach::OwnTenants,
         [_, condition] if is_plain => of(condition, Column::AnothersAny).ordinary,
         _ => Reach::All,
     }
+}
+
+/// Whether the condition of a sub-select ties the tenant column to a column of another table, and one of
+/// that table to something that is asked for.
+fn is_membership(condition: &str, column: Column<'_>) -> bool {
+    let Column::Named(name) = column else {
+        return false;
+    };
+    let suffix = format!(".{name}");
+    let sides = |part: &str| match operands(part, " = ")[..] {
+        [left, right] => Some((left.to_owned(), right.to_owned())),
+        _ => None,
+    };
+    let parts: Vec<_> = conjuncts(condition).into_iter().filter_map(sides).collect();
+    let table = |side: &str| {
+        uncast(side)
+            .rsplit_once('.')
+            .map(|(table, _)| table.to_owned())
+    };
+    let ties = parts.iter().any(|(left, right)| {
+        let (one, other) = (table(left), table(right));
+        (uncast(left).ends_with(&suffix) || uncast(right).ends_with(&suffix))
+            && one.is_some()
+            && other.is_some()
+            && one != other
+    });
+    let asks = parts.iter().any(|(left, right)| {
+        (is_name(uncast(left)) && has_call(right)) || (is_name(uncast(right)) && has_call(left))
+    });
+    ties && asks
 }
 
 /// Whether it is the tenant column: any column where the table is another, since then only the
@@ -214,7 +248,12 @@ fn compared(value: &str, column: Column<'_>) -> Reach {
         return Reach::All;
     }
     if inner.contains("SELECT ") {
-        return Reach::OwnTenants;
+        // One that asks for nobody lists tenants.
+        return if has_call(inner) {
+            Reach::OwnTenants
+        } else {
+            Reach::All
+        };
     }
     if is_name(uncast(inner)) {
         // Another column says nothing about who asks.
@@ -225,61 +264,6 @@ fn compared(value: &str, column: Column<'_>) -> Reach {
     }
     // A constant: one tenant's rows, for everybody.
     Reach::Shared
-}
-
-fn is_call_of_user(text: &str) -> bool {
-    is_call(
-        uncast(text),
-        &[
-            "current_tenant_user_id",
-            "current_user_id_uuid_required",
-            "current_user_id_text_required",
-            "current_user_id_bigint_required",
-        ],
-    )
-}
-
-/// Whether it is a call without arguments of one of these functions of the extension, in whatever
-/// schema: their own or the one that applications see.
-fn is_call(text: &str, names: &[&str]) -> bool {
-    text.strip_suffix("()").is_some_and(|called| {
-        let name = called.rsplit('.').next().unwrap_or(called);
-        names.contains(&name)
-    })
-}
-
-/// Without parentheses and casts around it.
-fn uncast(text: &str) -> &str {
-    let mut inner = text.trim();
-    loop {
-        let stripped = operands(inner, "::")[0];
-        if stripped == inner {
-            return inner;
-        }
-        inner = stripped;
-    }
-}
-
-fn is_name(text: &str) -> bool {
-    !text.is_empty()
-        && !text.starts_with(|first: char| first.is_ascii_digit() || first == '\'')
-        && operands(text, ".").into_iter().all(|part| {
-            (part.len() > 2 && part.starts_with('"') && part.ends_with('"'))
-                || part
-                    .chars()
-                    .all(|c| c.is_alphanumeric() || c == '_' || c == '$')
-        })
-}
-
-fn mentions(text: &str, name: &str) -> bool {
-    text.match_indices(name).any(|(at, found)| {
-        !text[..at].ends_with(is_part_of_a_word)
-            && !text[at + found.len()..].starts_with(is_part_of_a_word)
-    })
-}
-
-fn is_part_of_a_word(character: char) -> bool {
-    character.is_alphanumeric() || character == '_'
 }
 
 #[cfg(test)]
@@ -332,6 +316,10 @@ mod tests {
                 OwnTenants,
             ),
             (
+                "(EXISTS ( SELECT 1\n   FROM app.m\n  WHERE ((m.tenant_id = t.tenant_id) AND (m.user_id = auth.uid()))))",
+                OwnTenants,
+            ),
+            (
                 "((tenant_id = current_tenant_id()) OR (tenant_id = tenancy.platform_tenant_id_required()))",
                 Shared,
             ),
@@ -379,6 +367,10 @@ mod tests {
             "(EXISTS ( SELECT count(*) AS count\n   FROM app.p\n  WHERE (p.t = current_tenant_id())))",
             "(EXISTS ( SELECT 1\n UNION\n SELECT 1\n   FROM app.p\n  WHERE (p.t = current_tenant_id())))",
             "(EXISTS ( SELECT\n   FROM app.p parent_1))",
+            "(tenant_id IN ( SELECT t.id\n   FROM app.tenants t))",
+            "(EXISTS ( SELECT 1\n   FROM app.m\n  WHERE ((m.tenant_id = t.tenant_id) AND (m.active = true))))",
+            "(EXISTS ( SELECT 1\n   FROM app.m\n  WHERE ((m.tenant_id = m.tenant_id) AND (m.user_id = auth.uid()))))",
+            "(EXISTS ( SELECT 1\n   FROM app.m\n  WHERE ((m.tenant_id = t.tenant_id) OR (m.user_id = auth.uid()))))",
             "(EXISTS ( SELECT\n   FROM app.p parent_1\n  WHERE (parent_1.id = c.id)))",
             "",
         ] {
