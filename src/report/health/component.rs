@@ -67,7 +67,6 @@ pub enum Part {
     Policies,
     Coverage,
     Schema,
-    Data,
     Server,
 }
 
@@ -87,7 +86,6 @@ pub fn part(found: &Found) -> Part {
         "policies" | "functions" | "registration" => Part::Policies,
         "roles" | "grants" => Part::Roles,
         "server" => Part::Server,
-        "data" => Part::Data,
         _ => Part::Schema,
     }
 }

@@ -44,9 +44,7 @@ const DATA: &str = "
 SELECT pg_catalog.jsonb_build_object('tables', pg_catalog.count(*),
   'rows', coalesce(pg_catalog.sum(greatest(c.reltuples, 0)) FILTER (WHERE c.relkind = 'r'), 0)::bigint,
   'not_validated', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_constraint AS k
-                    WHERE NOT k.convalidated AND k.conrelid IN (SELECT u.relation FROM tenancy.tenant_tables AS u)),
-  'look_at', CASE WHEN pg_catalog.to_regproc('tenancy.validate_data') IS NOT NULL THEN 'SELECT * FROM tenancy.validate_data()'
-                  ELSE 'SELECT * FROM tenancy.cross_tenant_links()' END)::pg_catalog.text
+                    WHERE NOT k.convalidated AND k.conrelid IN (SELECT u.relation FROM tenancy.tenant_tables AS u)))::pg_catalog.text
 FROM tenancy.tenant_tables AS t JOIN pg_catalog.pg_class AS c ON c.oid = t.relation";
 
 /// What the validator finds.
