@@ -34,9 +34,8 @@ walk AS (
     FROM reads r WHERE NOT r.invoker
     UNION
     SELECT w.view, r.relation, CASE WHEN r.invoker THEN w.caller ELSE r.owner END, CASE WHEN r.copies THEN r.owner ELSE w.caller END
-    FROM walk w JOIN reads r ON r.view = w.relation AND pg_catalog.has_any_column_privilege(w.acting, w.relation, 'SELECT')
-    WHERE NOT (r.invoker AND w.caller IS NULL))
-SELECT w.view, w.relation, w.acting, w.caller IS NOT NULL AS copies FROM walk w;
+    FROM walk w JOIN reads r ON r.view = w.relation AND pg_catalog.has_any_column_privilege(w.acting, w.relation, 'SELECT'))
+SELECT w.view, w.relation, w.acting, w.caller IS NOT NULL AS copies FROM walk w WHERE w.acting IS NOT NULL;
 COMMENT ON VIEW tenancy.view_paths IS 'relations that views reach with the rights of somebody else than their caller, and whose; copies: by way of a materialized view';
 
 CREATE TYPE tenancy.access AS (role name, relation regclass, command text, reach text, granted_by text, bounded_by text,

@@ -125,6 +125,25 @@ fn views_are_ways_with_the_rights_of_their_owner() {
         session.ok("DO $$ DECLARE v record; BEGIN FOR v IN SELECT relname, relkind FROM pg_class WHERE relnamespace = 'app'::regnamespace AND relkind IN ('v', 'm') LOOP
             EXECUTE format('DROP %s VIEW IF EXISTS app.%I CASCADE', CASE v.relkind WHEN 'm' THEN 'MATERIALIZED' ELSE '' END, v.relname); END LOOP; END $$");
     }
+    // What a materialized view copied is for whoever reads it, though its owner was bound, by way of a
+    // view of somebody else too.
+    stage.superuser().ok(&format!(
+        "CREATE VIEW app.w WITH (security_invoker) AS SELECT note FROM app.tight; GRANT SELECT ON app.w TO {owner}"
+    ));
+    stage.role_as(owner, A).ok(&format!(
+        "CREATE MATERIALIZED VIEW app.v AS SELECT note FROM app.w; GRANT SELECT ON app.v TO {app}"
+    ));
+    assert_eq!(
+        said(&stage, app, "tight", "SELECT")[1..],
+        [
+            format!("materialized view app.v as {owner}: all tenants"),
+            "all tenants".to_owned()
+        ]
+    );
+    assert_eq!(notes(&mut stage.tenant(B), "SELECT note FROM app.v"), "a");
+    stage
+        .superuser()
+        .ok("DROP MATERIALIZED VIEW app.v; DROP VIEW app.w");
     // Through a view with the rights of its caller there is nothing besides, even below another.
     session.ok(&format!(
         "CREATE VIEW app.w WITH (security_invoker) AS SELECT note FROM app.open; CREATE VIEW app.v AS SELECT note FROM app.w; GRANT SELECT ON app.v TO {app}"
