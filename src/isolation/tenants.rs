@@ -13,6 +13,7 @@ use super::tables::{Belonging, Target};
 use crate::binding::{self, Binding, Rank, TenantType};
 use crate::catalog;
 use crate::context::model::Resolved;
+use crate::context::setting::SERVICE_SETTING;
 use crate::context::{resolve, setting};
 use crate::error::{Error, Kind, Result};
 use crate::policy::subtransaction::attempt_reading;
@@ -342,7 +343,9 @@ fn users_of_rows(
 
 /// Places a context and resolves it; an error where it is not the party's.
 fn resolved_as(binding: &Binding, party: &Party) -> Result<Resolved> {
-    for name in binding.setting_names() {
+    // A service's own word would count for more, and the caller may be one.
+    let service = SERVICE_SETTING.to_owned();
+    for name in binding.setting_names().into_iter().chain([service]) {
         setting::define(&name);
         setting::set_local(&name, "");
     }
