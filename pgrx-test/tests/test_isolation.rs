@@ -49,6 +49,9 @@ fn a_protected_table_withstands_every_attack() {
     stage
         .superuser()
         .ok(&format!("SELECT tenancy.assert_isolation('{}')", stage.app));
+    // It is no traffic.
+    let denials = "SELECT count(*) FROM tenancy.denials";
+    assert_eq!(stage.superuser().int(denials), 0);
 }
 
 #[test]

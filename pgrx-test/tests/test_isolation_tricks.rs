@@ -131,7 +131,7 @@ fn nothing_remains() {
     let versions = "SELECT string_agg(concat(xmin, ctid, n), ' ' ORDER BY id) FROM app.notes AS n";
     let before = superuser.text(versions);
     superuser.ok(&format!(
-        "BEGIN; SET LOCAL app.current_tenant_id = '{B}'; SET LOCAL lc_messages = 'C'; SET LOCAL row_security = off;
+        "BEGIN; SET LOCAL lc_messages = 'C'; SET LOCAL row_security = off;
          SET LOCAL session_replication_role = replica; SET LOCAL search_path = app;
          SET LOCAL tenancy.service_tenant = '{B}'"
     ));
