@@ -348,6 +348,21 @@ mod tests {
     }
 
     #[test]
+    fn warnings_are_worse_than_nothing_and_better_than_errors() {
+        let mut all = vec![found("role-bypassrls", "roles", "warn")];
+        let graded = |all: &[Found]| {
+            let facts = Facts {
+                found: Ok(all.to_vec()),
+                ..healthy()
+            };
+            of(&facts, "roles").grade
+        };
+        assert_eq!(graded(&all), Grade::Warn);
+        all.push(found("role-path", "roles", "error"));
+        assert_eq!(graded(&all), Grade::Error);
+    }
+
+    #[test]
     fn a_rule_that_failed_counts_where_it_belongs() {
         let failed = Found {
             rule: Some("rls-off".to_owned()),
