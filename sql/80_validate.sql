@@ -196,7 +196,8 @@ SELECT * FROM found;
 COMMENT ON VIEW tenancy.unbounded_policies IS 'permissive policies in force that no restrictive one holds for some command, for validation';
 
 CREATE FUNCTION tenancy.protect_statement(relation oid, more jsonb DEFAULT '{}') RETURNS text
-LANGUAGE sql STABLE PARALLEL UNSAFE
+-- By keys, whatever its caller joins by.
+LANGUAGE sql STABLE PARALLEL UNSAFE SET enable_nestloop = on
 BEGIN ATOMIC
     WITH RECURSIVE up AS (
         SELECT protect_statement.relation AS relation, 0 AS level

@@ -1,20 +1,31 @@
 -- Rules about tenant columns, keys and sequences.
 
+CREATE VIEW tenancy.tenant_keys AS
+-- Step by step: the planner knows nothing of how many tables there are, and would pair all with all.
+WITH tables AS MATERIALIZED (SELECT t.* FROM tenancy.tenant_tables t WHERE t.tenant_number IS NOT NULL),
+keys AS MATERIALIZED (
+    SELECT con.oid AS key, con.conname AS name, con.conrelid AS child, con.confrelid AS parent, con.conkey, con.confkey, con.conpfeqop, con.confdeltype AS on_delete
+    FROM pg_catalog.pg_constraint con WHERE con.contype = 'f' AND con.conparentid = 0),
+with_child AS MATERIALIZED (
+    SELECT k.*, c.schema, c.mode AS child_mode, c.is_partition, c.tenant_number AS child_number, c.tenant_column AS child_column
+    FROM keys k JOIN tables c ON c.relation = k.child),
+with_parent AS MATERIALIZED (
+    SELECT k.*, p.mode AS parent_mode, p.template AS parent_template, p.bound_as AS parent_bound, p.tenant_number AS parent_number, p.tenant_column AS parent_column
+    FROM with_child k JOIN tables p ON p.relation = k.parent)
+SELECT * FROM with_parent;
+COMMENT ON VIEW tenancy.tenant_keys IS 'foreign keys between tenant tables, for validation';
+
 CREATE VIEW tenancy.tenant_links AS
-SELECT con.oid AS key, con.conname AS name, con.conkey, con.confkey, con.confdeltype AS on_delete,
-       c.schema, c.relation AS child, c.mode AS child_mode, p.relation AS parent, p.mode AS parent_mode, p.template AS parent_template, p.bound_as AS parent_bound
-FROM pg_catalog.pg_constraint con
-JOIN tenancy.tenant_tables c ON c.relation = con.conrelid AND c.tenant_number IS NOT NULL
-JOIN tenancy.tenant_tables p ON p.relation = con.confrelid AND p.tenant_number IS NOT NULL
-WHERE con.contype = 'f' AND con.conparentid = 0
-  AND NOT EXISTS (
-      -- The key itself, or another that says the same and the tenant.
-      SELECT FROM pg_catalog.pg_constraint o
-      CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(o.conkey), pg_catalog.unnest(o.confkey)) AS k(own, parents)
-      WHERE o.contype = 'f' AND o.conrelid = con.conrelid AND o.confrelid = con.confrelid AND o.conkey @> con.conkey
-        AND k.own = c.tenant_number AND k.parents = p.tenant_number);
+SELECT l.key, l.name, l.conkey, l.confkey, l.on_delete, l.schema, l.child, l.child_mode, l.parent, l.parent_mode, l.parent_template, l.parent_bound
+FROM tenancy.tenant_keys l
+WHERE NOT EXISTS (
+    -- The key itself, or another that says the same and the tenant.
+    SELECT FROM pg_catalog.pg_constraint o
+    CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(o.conkey), pg_catalog.unnest(o.confkey)) AS k(own, parents)
+    WHERE o.contype = 'f' AND o.conrelid = l.child AND o.confrelid = l.parent AND o.conkey @> l.conkey
+      AND k.own = l.child_number AND k.parents = l.parent_number);
 COMMENT ON VIEW tenancy.tenant_links IS 'foreign keys between tenant tables that do not carry the tenant, for validation';
-GRANT SELECT ON tenancy.tenant_links TO PUBLIC;
+GRANT SELECT ON tenancy.tenant_keys, tenancy.tenant_links TO PUBLIC;
 
 CREATE FUNCTION tenancy.link_statement(child oid, parent oid, parent_mode text) RETURNS text
 LANGUAGE sql STABLE PARALLEL UNSAFE

@@ -42,22 +42,21 @@ $rule$SELECT x.schema, tenancy.identity('pg_constraint'::regclass, x.key) AS obj
     x.child AS relation, x.condition, ARRAY[x.parent] AS others,
     CASE WHEN x.optional IS NOT NULL THEN format('UPDATE %s AS r SET %I = NULL WHERE %s', tenancy.only_rows(x.child), x.optional, x.condition) END AS remediation
 FROM (
-    SELECT con.oid AS key, c.schema, c.relation AS child, p.relation AS parent, k.optional,
-        format('EXISTS (SELECT FROM %s AS p WHERE %s AND p.%I::text <> r.%I::text%s)', tenancy.only_rows(p.relation), k.linked, p.tenant_column, c.tenant_column,
-               CASE WHEN p.template = 'shared_read' THEN format(' AND p.%I::text IS DISTINCT FROM %L', p.tenant_column, b.platform_tenant) ELSE '' END) AS condition
-    FROM pg_constraint con
-    JOIN tenancy.tenant_tables c ON c.relation = con.conrelid AND c.tenant_number IS NOT NULL AND NOT c.is_partition
-    JOIN tenancy.tenant_tables p ON p.relation = con.confrelid AND p.tenant_number IS NOT NULL AND coalesce(p.template, '') <> 'member_read'
+    SELECT l.key, l.schema, l.child, l.parent, k.optional,
+        format('EXISTS (SELECT FROM %s AS p WHERE %s AND p.%I::text <> r.%I::text%s)', tenancy.only_rows(l.parent), k.linked, l.parent_column, l.child_column,
+               CASE WHEN l.parent_template = 'shared_read' THEN format(' AND p.%I::text IS DISTINCT FROM %L', l.parent_column, b.platform_tenant) ELSE '' END) AS condition
+    FROM tenancy.tenant_keys l
     LEFT JOIN tenancy.binding b ON true
     CROSS JOIN LATERAL (
-        SELECT string_agg(format('p.%I OPERATOR(%I.%s) r.%I', pa.attname, o.nspname, o.oprname, ca.attname), ' AND ' ORDER BY k.place) AS linked,
-               min(ca.attname) FILTER (WHERE NOT ca.attnotnull AND ca.attnum <> c.tenant_number) AS optional,
-               bool_or(k.own = c.tenant_number AND k.parents = p.tenant_number) AS carries
-        FROM ROWS FROM (unnest(con.conkey), unnest(con.confkey), unnest(con.conpfeqop)) WITH ORDINALITY AS k(own, parents, operator, place)
-        JOIN pg_attribute ca ON ca.attrelid = con.conrelid AND ca.attnum = k.own
-        JOIN pg_attribute pa ON pa.attrelid = con.confrelid AND pa.attnum = k.parents
-        JOIN (SELECT o.oid, n.nspname, o.oprname FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace) o ON o.oid = k.operator) k
-    WHERE con.contype = 'f' AND con.conparentid = 0 AND NOT k.carries) x$rule$),
+        SELECT string_agg(format('p.%I OPERATOR(%I.%s) r.%I', pa.attname, (SELECT n.nspname FROM pg_namespace n WHERE n.oid = o.oprnamespace), o.oprname, ca.attname),
+                          ' AND ' ORDER BY k.place) AS linked,
+               min(ca.attname) FILTER (WHERE NOT ca.attnotnull AND ca.attnum <> l.child_number) AS optional,
+               bool_or(k.own = l.child_number AND k.parents = l.parent_number) AS carries
+        FROM ROWS FROM (unnest(l.conkey), unnest(l.confkey), unnest(l.conpfeqop)) WITH ORDINALITY AS k(own, parents, operator, place)
+        JOIN pg_attribute ca ON ca.attrelid = l.child AND ca.attnum = k.own
+        JOIN pg_attribute pa ON pa.attrelid = l.parent AND pa.attnum = k.parents
+        JOIN pg_operator o ON o.oid = k.operator) k
+    WHERE NOT l.is_partition AND NOT k.carries AND coalesce(l.parent_template, '') <> 'member_read') x$rule$),
 
 ('data-tenant-unknown', 'data', 'warn', 'Rows belong to tenants that do not exist',
  'They are nobody''s: left behind by a tenant that is gone, or waiting for one that gets the same id.', 'https://www.postgresql.org/docs/current/ddl-constraints.html',

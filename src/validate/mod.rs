@@ -9,11 +9,13 @@
 //! | waivers | `waiver` |
 //! | the gate | `gate` |
 //! | what an expression of a policy says | `expression` |
+//! | its text | `deparse` |
 //! | what a server lacks | `server` |
 //!
 //! Everything reads only, with the caller's rights, and calls no function that a user wrote.
 
 mod data;
+mod deparse;
 pub mod expression;
 mod gate;
 mod run;
@@ -22,9 +24,6 @@ mod sql;
 mod waiver;
 
 use pgrx::prelude::*;
-use pgrx::{IntoDatum, direct_function_call, pg_sys};
-
-use crate::policy::subtransaction::attempt_reading;
 
 #[pg_extern(sql = false)]
 fn expression_is_always_true(expression: Option<&str>, tenant_column: Option<&str>) -> bool {
@@ -42,23 +41,6 @@ fn expression_open_without_context(
 #[pg_extern(sql = false)]
 fn expression_asks_for_others(expression: &str, tenant_column: &str) -> Option<String> {
     expression::asks_for_others(expression, tenant_column).map(str::to_owned)
-}
-
-/// `pg_get_expr()` of what somebody may be dropping: null instead of an error.
-#[pg_extern(sql = false)]
-fn expression_text(node: &str, relation: pg_sys::Oid) -> Option<String> {
-    let text = attempt_reading(|| {
-        // SAFETY: a function of Postgres with the arguments that it declares; the caller's catalog holds
-        // the node tree as text does.
-        let text = unsafe {
-            direct_function_call::<String>(
-                pg_sys::pg_get_expr,
-                &[node.into_datum(), relation.into_datum()],
-            )
-        };
-        Ok(text)
-    });
-    text.ok().flatten()
 }
 
 #[pg_extern(sql = false)]

@@ -9,6 +9,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use serde::Deserialize;
 
+use super::deparse::Remembering;
 use crate::error::{Error, Kind, OrRaise, Result};
 use crate::policy::spi;
 use crate::policy::subtransaction::{Failure, attempt_reading};
@@ -80,6 +81,7 @@ pub fn rule_failed(rule: &Rule, failure: &Failure) -> Finding {
 /// Findings in those schemas, or in all; what belongs to no schema is always looked at.
 pub fn findings(schemas: Option<Vec<String>>) -> Result<Vec<Finding>> {
     let schemas = existing(schemas)?;
+    let _remembering = Remembering::begin();
     let mut found = Vec::new();
     for rule in rules(false)? {
         let query = format!(

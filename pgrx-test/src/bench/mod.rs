@@ -25,6 +25,7 @@ mod statements;
 mod stats;
 mod templates;
 mod tenants;
+mod validator;
 mod variant;
 mod whole_schema;
 
@@ -83,6 +84,8 @@ enum Group {
     Document,
     /// Protecting a schema of a thousand tables
     Schema,
+    /// Validating a schema of a thousand tables
+    Validate,
     /// Shadow mode, and recording
     Shadow,
     /// Instructions of a backend under valgrind; only when asked for
@@ -168,7 +171,7 @@ fn cluster(run: &Path, bin_dir: &Path, label: &str, preload: &str) -> Result<Clu
 
 fn measure(bench: &Bench, only: &[Group]) -> Result<Vec<Figure>> {
     type Measure = fn(&Bench) -> Result<Vec<Figure>>;
-    let groups: [(Group, &str, Measure); 12] = [
+    let groups: [(Group, &str, Measure); 13] = [
         (Group::Filters, "filters", filters::measure),
         (
             Group::Function,
@@ -184,6 +187,7 @@ fn measure(bench: &Bench, only: &[Group]) -> Result<Vec<Figure>> {
         (Group::Tenants, "numbers of tenants", tenants::measure),
         (Group::Document, "context document", document::measure),
         (Group::Schema, "whole schemas", whole_schema::measure),
+        (Group::Validate, "the validator", validator::measure),
         (Group::Shadow, "shadow mode", shadow::measure),
     ];
     step("bench", "filling the tables");
