@@ -86,9 +86,10 @@ CREATE VIEW tenancy.tenant_column_names AS
     UNION
     SELECT b.membership_tenant::name FROM tenancy.binding b WHERE b.membership IS NOT NULL AND b.membership_tenant <> 'id'
     UNION
-    SELECT p.tenant_column FROM tenancy.protected_tables p
+    -- Registrations as they stand: whether each table is there costs more than a name is worth.
+    SELECT p.tenant_column FROM tenancy.protection p
     WHERE p.template IN ('tenant', 'shared_read', 'tenant_read_admin_write', 'member_read') AND p.tenant_column <> 'id'
-      AND p.relation NOT IN (SELECT r.relation FROM tenancy.bound_relations r WHERE r.bound_as = 'tenants' AND r.relation IS NOT NULL);
+      AND pg_catalog.format('%I.%I', p.schema_name, p.table_name) NOT IN (SELECT b.tenants FROM tenancy.binding b WHERE b.tenants IS NOT NULL);
 COMMENT ON VIEW tenancy.tenant_column_names IS 'what tenant columns are called in this database, for validation';
 
 CREATE VIEW tenancy.user_relations AS
@@ -208,7 +209,7 @@ BEGIN ATOMIC
                              coalesce(t.registered ->> 'tenant_column', (
                                  SELECT a.attname FROM pg_catalog.pg_attribute a
                                  WHERE a.attrelid = t.relation AND a.attnum > 0 AND NOT a.attisdropped AND t.registered IS NULL
-                                   AND a.attname IN (SELECT n.name FROM tenancy.tenant_column_names n)
+                                   AND a.attname = ANY (ARRAY(SELECT n.name FROM tenancy.tenant_column_names n))
                                  ORDER BY a.attname LIMIT 1), 'tenant_id'),
                              coalesce(t.registered -> 'options', '{}'::jsonb) || more)
     FROM (
