@@ -20,7 +20,7 @@ const IDENTITY: &str = "
     CREATE TABLE identity.users (id text PRIMARY KEY, role text);
     CREATE TABLE identity.members (user_id text, tenant_id uuid);
     INSERT INTO identity.tenants VALUES ('00000000-0000-0000-0000-00000000000a'), ('00000000-0000-0000-0000-00000000000b');
-    INSERT INTO identity.users VALUES ('nobody');
+    INSERT INTO identity.users VALUES ('nobody'), ('somebody'); INSERT INTO identity.members VALUES ('somebody', '00000000-0000-0000-0000-00000000000a');
     SELECT tenancy.bind(tenant_setting => 'app.current_tenant_id', membership => 'identity.members', tenants => 'identity.tenants',
         role_table => 'identity.users', platform_tenant => '00000000-0000-0000-0000-000000000001');
     ALTER TABLE identity.members DISABLE TRIGGER USER";
@@ -34,6 +34,7 @@ const ROWS: &str = "
 
 struct Leaky {
     database: Database,
+    app: String,
     subscription: String,
 }
 
@@ -81,6 +82,7 @@ fn leaky() -> Leaky {
     }
     Leaky {
         database,
+        app,
         subscription,
     }
 }
@@ -118,6 +120,12 @@ fn every_hole_is_found_and_all_are_closed_by_what_is_said() {
 
     mend(&mut session);
     session.ok("SELECT tenancy.assert_valid('warn')");
+    let leaks = session.rows(&format!(
+        "SELECT relation, attack, detail FROM tenancy.test_isolation('{}', '00000000-0000-0000-0000-00000000000a', '00000000-0000-0000-0000-00000000000b')
+         WHERE result = 'LEAK'",
+        leaky.app
+    ));
+    assert!(leaks.is_empty(), "{leaks:?}");
 }
 
 /// Runs every remediation in the order given, those of rows first since keys are checked against them,
