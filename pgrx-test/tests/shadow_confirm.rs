@@ -1,72 +1,14 @@
 //! Confirmation by comparison: records that are not exact are confirmed or dismissed, and nobody notices.
 
+mod confirm_support;
 mod policy_support;
 
-use std::time::Duration;
-
+use confirm_support::{
+    CONFIRMED, DOES_NOT, MATTERS, PATIENT, UNCONFIRMED, after, confirm_ms, dismissed, staged, taken,
+};
 use pgrx_test::fixture::{ClientExt, expect_error};
-use policy_support::{A, B, Stage, plan_of};
+use policy_support::{A, B, plan_of};
 use postgres::{Client, SimpleQueryMessage};
-
-/// Two of four links are to items of another tenant.
-const MATTERS: &str =
-    "SELECT id FROM app.links WHERE item_id IN (SELECT id FROM app.items OFFSET 0)";
-/// Any item will do.
-const DOES_NOT: &str = "SELECT id FROM app.links WHERE EXISTS (SELECT FROM app.items OFFSET 0)";
-/// Short as it is, and without an end under enforcement.
-const ENDLESS: &str =
-    "SELECT CASE WHEN EXISTS (SELECT FROM app.items WHERE note = 'a1' OFFSET 0) THEN 1
-     ELSE (SELECT count(*) FROM (SELECT generate_series(1, 1000000000000) AS i) a WHERE i < 0) END";
-
-const CONFIRMED: &[&str] = &["level a 2 1 t 2"];
-const UNCONFIRMED: &[&str] = &["level a 2 1"];
-
-/// Long enough for any machine, whatever else it does.
-const PATIENT: &str = "60s";
-
-fn staged() -> Stage {
-    let stage = Stage::new();
-    stage.items();
-    stage
-        .owner()
-        .ok("CREATE TABLE app.links (id int PRIMARY KEY, item_id int);
-         INSERT INTO app.links VALUES (1, 1), (2, 2), (3, 3), (4, 3);
-         SELECT tenancy.protect_table('app.items', mode => 'shadow')");
-    confirm_ms(&stage, PATIENT);
-    stage
-}
-
-/// For sessions to come.
-fn confirm_ms(stage: &Stage, value: &str) {
-    stage.superuser().ok(&format!(
-        "ALTER ROLE {} SET pg_tenancy.shadow_confirm_ms = '{value}'",
-        stage.app
-    ));
-}
-
-/// What was recorded since the last look: `precision row_tenant rows statements confirmed lost_rows`.
-fn taken(stage: &Stage) -> Vec<String> {
-    let mut admin = stage.superuser();
-    let found = admin
-        .texts(
-            "SELECT concat_ws(' ', \"precision\", right(row_tenant, 1), rows, statements, confirmed, lost_rows)
-             FROM tenancy.shadow_recorded() ORDER BY 1",
-        );
-    admin.ok("SELECT tenancy.shadow_clear()");
-    found
-}
-
-fn dismissed(stage: &Stage) -> i64 {
-    stage
-        .superuser()
-        .int("SELECT sum(dismissed)::bigint FROM tenancy.shadow_report()")
-}
-
-/// Runs it as tenant B, and says what that left.
-fn after(stage: &Stage, sql: &str) -> Vec<String> {
-    stage.tenant(B).ok(sql);
-    taken(stage)
-}
 
 #[test]
 fn what_matters_is_confirmed_and_what_does_not_is_dismissed() {
@@ -130,66 +72,6 @@ fn prepared_generic_and_with_parameters() {
         session.ok("EXECUTE q");
         assert_eq!(taken(&stage), CONFIRMED, "{mode}");
     }
-}
-
-#[test]
-fn statements_that_take_too_long_are_left_alone() {
-    let stage = staged();
-    let long = format!("{MATTERS} AND (SELECT count(*) FROM generate_series(1, 1000000)) > 0");
-    assert_eq!(after(&stage, &long), CONFIRMED);
-    confirm_ms(&stage, "1ms");
-    assert_eq!(after(&stage, &long), UNCONFIRMED);
-    confirm_ms(&stage, "0");
-    assert_eq!(after(&stage, MATTERS), UNCONFIRMED);
-    assert_eq!(after(&stage, DOES_NOT), ["level a 1 1"]);
-}
-
-#[test]
-fn the_runs_are_limited_too() {
-    let stage = staged();
-    confirm_ms(&stage, "1s");
-    let mut session = stage.tenant(B);
-    // The clock of the statement's own limit stands still meanwhile, and goes on afterwards.
-    session.ok("SET statement_timeout = '2s'");
-    session.ok(ENDLESS);
-    assert_eq!(taken(&stage), ["level a 1 1"]);
-    let error = session.error(&format!("{MATTERS}; SELECT pg_sleep(60)"));
-    expect_error(&error, "57014", "statement timeout");
-    assert_eq!(taken(&stage), CONFIRMED);
-    session.ok(MATTERS);
-    assert_eq!(taken(&stage), CONFIRMED);
-}
-
-/// Has the session's comparison without an end under way, and its process told something.
-fn interrupted(stage: &Stage, how: &str) -> postgres::Error {
-    let mut session = stage.tenant(B);
-    let process = session.int("SELECT pg_backend_pid()");
-    let running = std::thread::spawn(move || session.batch_execute(ENDLESS).unwrap_err());
-    let mut admin = stage.superuser();
-    while admin.int("SELECT count(*) FROM tenancy.shadow_recorded()") == 0 {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    std::thread::sleep(Duration::from_millis(500));
-    admin.ok(&format!("SELECT {how}({process})"));
-    running.join().unwrap()
-}
-
-#[test]
-fn a_cancelled_statement_is_cancelled() {
-    let stage = staged();
-    let error = interrupted(&stage, "pg_cancel_backend");
-    let error = error.as_db_error().expect("an error of the server").clone();
-    expect_error(&error, "57014", "user request");
-    assert_eq!(taken(&stage), ["level a 1 1"]);
-    // The client may find the connection closed before it has read why.
-    let error = interrupted(&stage, "pg_terminate_backend");
-    let told = error
-        .as_db_error()
-        .map(|error| error.code().code().to_owned());
-    assert!(
-        error.is_closed() || told.as_deref() == Some("57P01"),
-        "{error:?}"
-    );
 }
 
 #[test]

@@ -255,6 +255,31 @@ fn a_file_that_cannot_be_written_stops_nobody() {
 }
 
 #[test]
+fn a_full_disk_leaves_the_old_file_and_stops_nobody() {
+    let mut cluster = cluster("full", &[("pg_tenancy.shadow_flush_interval", "1s")]);
+    let server = cluster.server();
+    let stage = shadowed(server);
+    stage.tenant(B).ok(ITEMS);
+    until("the worker writes", || has_records(server));
+    let whole = fs::read(file(server)).unwrap();
+    let mut session = stage.tenant(B);
+    // Whatever is written there finds no room.
+    let new = server.data_dir.join("pg_stat/pg_tenancy_shadow.tmp");
+    std::os::unix::fs::symlink("/dev/full", &new).unwrap();
+    session.ok(ITEMS);
+    until("it is told", || {
+        cluster.log().contains("No space left on device")
+    });
+    assert_eq!(rows(&stage), 4);
+    // With room again it is written without anything new to record.
+    until("the worker writes", || {
+        fs::read(file(server)).unwrap() != whole
+    });
+    crash(&mut cluster);
+    assert_eq!(rows(&stage), 4);
+}
+
+#[test]
 fn a_full_store_is_told_and_keeps_the_table_from_being_ready() {
     let cluster = cluster("bounded", &[("pg_tenancy.shadow_entries", "100")]);
     let stage = shadowed(cluster.server());
