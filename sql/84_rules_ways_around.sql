@@ -19,14 +19,14 @@ INSERT INTO tenancy.rules (code, topic, level, title, why, reference, query) VAL
  'Row security asks for the owner of the view, who is not bound: the view shows all tenants.',
  'https://www.postgresql.org/docs/current/sql-createview.html',
 $rule$SELECT v.schema, tenancy.identity('pg_class'::regclass, v.relation) AS object,
-    'acts as ' || quote_ident(o.rolname) || ' and reads ' || string_agg(tenancy.qualified_name(t.relation), ', ' ORDER BY t.relation) AS detail,
+    'acts as ' || string_agg(DISTINCT quote_ident(o.rolname), ', ') || ' and reads ' || string_agg(DISTINCT tenancy.qualified_name(t.relation), ', ') AS detail,
     format('ALTER VIEW %s SET (security_invoker = true)', tenancy.qualified_name(v.relation)) AS remediation
-FROM tenancy.user_relations v JOIN pg_roles o ON o.oid = v.owner
-JOIN tenancy.view_reach x ON x.view = v.relation
-JOIN tenancy.tenant_tables t ON t.relation = x.relation AND (o.rolsuper OR o.rolbypassrls OR (t.owner = v.owner AND NOT t.forced))
+FROM tenancy.user_relations v
+JOIN tenancy.view_paths x ON x.view = v.relation
+JOIN pg_roles o ON o.oid = x.acting
+JOIN tenancy.tenant_tables t ON t.relation = x.relation AND (o.rolsuper OR o.rolbypassrls OR (t.owner = o.oid AND NOT t.forced))
 WHERE v.kind = 'v' AND EXISTS (SELECT FROM tenancy.relation_grants g WHERE g.relation = v.relation)
-  AND NOT EXISTS (SELECT FROM pg_options_to_table(v.reloptions) AS p WHERE p.option_name = 'security_invoker' AND p.option_value::bool)
-GROUP BY v.schema, v.relation, o.rolname$rule$),
+GROUP BY v.schema, v.relation$rule$),
 
 ('materialized-view', 'ways around', 'error', 'A materialized view copies rows of tenant tables',
  'It cannot have policies: whoever may read it reads the rows that its owner saw.',

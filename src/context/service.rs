@@ -16,8 +16,7 @@ use crate::error::{Error, Kind, OrRaise, Result};
 use crate::{gucs, registry};
 
 /// Whether the session belongs to a service, or to who may make one: an administrator, or the owner of
-/// the database. Reads the registry: called once a
-/// transaction, and only where the setting has a value.
+/// the database. Reads the registry: called once a transaction, and only where the setting has a value.
 pub fn is_service_session() -> bool {
     // SAFETY: a plain read of the backend's state, and catalog lookups by oid. A parallel worker has its
     // leader's session user.

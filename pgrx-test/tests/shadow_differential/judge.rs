@@ -32,6 +32,8 @@ pub enum Fault {
     MissedPartner(BTreeSet<Tag>),
     /// A row was recorded as exactly lost, and is not.
     NotLost(BTreeSet<Tag>),
+    /// A record is confirmed, and enforcement changes nothing.
+    Confirmed,
     /// Something was recorded, or changed by enforcement, for roles that are exempt.
     Exempt,
     /// A row that must be lost is not: the test itself is wrong.
@@ -51,6 +53,8 @@ pub struct Verdict {
     pub false_alarm: Option<&'static str>,
     /// Keys of rows were compared.
     pub is_compared: bool,
+    /// Running it both ways has shown that it loses or gains rows.
+    pub is_confirmed: bool,
 }
 
 /// With any of these, enforcement may write other rows than are written without it.
@@ -88,6 +92,10 @@ impl Trial<'_> {
         if is_changed && !fails && self.records.is_empty() {
             faults.push(Fault::Missed);
         }
+        let is_confirmed = self.records.iter().any(|record| record.is_confirmed);
+        if is_confirmed && !is_changed && !fails {
+            faults.push(Fault::Confirmed);
+        }
         if self.is_refused() && !self.records.iter().any(|r| r.kind == "check_violation") {
             faults.push(Fault::MissedRefusal);
         }
@@ -113,6 +121,7 @@ impl Trial<'_> {
                 .then(|| self.best_precision())
                 .flatten(),
             is_compared: lost.is_some(),
+            is_confirmed,
         }
     }
 

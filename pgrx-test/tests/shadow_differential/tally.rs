@@ -96,6 +96,7 @@ pub struct Tally {
     pub fails: u64,
     pub fails_unnoticed: u64,
     pub compared: u64,
+    pub confirmed: u64,
 }
 
 impl Tally {
@@ -107,6 +108,7 @@ impl Tally {
         self.fails += u64::from(verdict.fails);
         self.fails_unnoticed += u64::from(verdict.fails_unnoticed);
         self.compared += u64::from(verdict.is_compared);
+        self.confirmed += u64::from(verdict.is_confirmed);
     }
 
     /// Adds what another session counted.
@@ -118,6 +120,7 @@ impl Tally {
         self.fails += other.fails;
         self.fails_unnoticed += other.fails_unnoticed;
         self.compared += other.compared;
+        self.confirmed += other.confirmed;
     }
 
     pub fn statements(&self) -> u64 {
@@ -179,8 +182,8 @@ impl fmt::Display for Tally {
         self.all.line(f, "all")?;
         writeln!(
             f,
-            "keys compared: {}; fail without protection: {}, of which enforcement changes, and nothing tells: {}",
-            self.compared, self.fails, self.fails_unnoticed
+            "keys compared: {}; confirmed: {}; fail without protection: {}, of which enforcement changes, and nothing tells: {}",
+            self.compared, self.confirmed, self.fails, self.fails_unnoticed
         )
     }
 }

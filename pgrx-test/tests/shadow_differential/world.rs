@@ -57,6 +57,8 @@ pub struct Record {
     pub command: String,
     pub kind: String,
     pub precision: String,
+    /// Running the statement both ways has shown that it matters.
+    pub is_confirmed: bool,
 }
 
 pub struct World {
@@ -267,20 +269,21 @@ impl World {
     pub fn take_records(&mut self) -> BTreeMap<String, BTreeSet<Record>> {
         let rows = self.client.rows(
             "SELECT application_name, split_part(relation::regclass::text, '.', 2), coalesce(row_tenant, 'none'),
-                    command, kind, \"precision\"
+                    command, kind, \"precision\", coalesce(confirmed, false)
              FROM tenancy.shadow_recorded();
              SELECT tenancy.shadow_clear()",
         );
         let mut records: BTreeMap<String, BTreeSet<Record>> = BTreeMap::new();
-        for row in rows.into_iter().filter(|row| row.len() == 6) {
+        for row in rows.into_iter().filter(|row| row.len() == 7) {
             let row: Vec<String> = row.into_iter().map(Option::unwrap_or_default).collect();
-            let [label, table, tenant, command, kind, precision] =
-                row.try_into().expect("six columns");
+            let [label, table, tenant, command, kind, precision, confirmed] =
+                row.try_into().expect("seven columns");
             records.entry(label).or_default().insert(Record {
                 tag: (table, tenant),
                 command,
                 kind,
                 precision,
+                is_confirmed: confirmed == "t",
             });
         }
         records
