@@ -2,10 +2,13 @@
 
 CREATE TABLE tenancy.service_roles (
     role_name name PRIMARY KEY,
+    role_oid oid NOT NULL,
     registered_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 COMMENT ON TABLE tenancy.service_roles IS
 'roles whose sessions may act for any tenant: written by tenancy.create_service_role() and tenancy.retire_service_role()';
+COMMENT ON COLUMN tenancy.service_roles.role_oid IS
+'a role of the same name that was made later, or is of another cluster, is no service until tenancy.create_service_role() says so again';
 SELECT pg_catalog.pg_extension_config_dump('tenancy.service_roles', '');
 GRANT SELECT ON tenancy.service_roles TO PUBLIC;
 
@@ -28,4 +31,4 @@ CREATE FUNCTION tenancy.for_each_tenant(command text, stop_at_error boolean DEFA
 RETURNS TABLE (tenant text, rows bigint, error text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'for_each_tenant_wrapper';
 COMMENT ON FUNCTION tenancy.for_each_tenant(text, boolean, boolean) IS
-'runs a command for each active tenant as tenancy.as_tenant() would, with the rights of the caller, each in a subtransaction: an error is a row, and with stop_at_error the last one. Refused for roles that row security does not bind, unless unbound. Errors: 22004, 22023, 42501, 55000';
+'runs a command for each active tenant as tenancy.as_tenant() would, with the rights of the caller, each in a subtransaction: an error is a row, and with stop_at_error the last one. Refused (55000) for roles that row security does not bind, and where the role may use a registered table that is not enforced, unless unbound. Errors: 22004, 22023, 42501, 55000';

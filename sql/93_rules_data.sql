@@ -110,11 +110,11 @@ JOIN tenancy.bound_columns m ON m.bound_as = 'membership tenant' AND m.relation 
 WHERE t.bound_as = 'tenant'$rule$);
 
 CREATE FUNCTION tenancy.data_checks(schemas text[])
-RETURNS TABLE (code text, level text, object text, detail text, relation oid, source text, condition text, unseen text, remediation text)
+RETURNS TABLE (code text, level text, object text, detail text, relation oid, others oid[], source text, condition text, unseen text, remediation text)
 LANGUAGE c STABLE PARALLEL UNSAFE SET jit = off SET enable_nestloop = off
 AS 'MODULE_PATHNAME', 'data_checks_wrapper';
 COMMENT ON FUNCTION tenancy.data_checks(text[]) IS
-'what tenancy.validate_data() counts: rows of source, as r, for which condition holds; unseen says why the caller cannot count them. Reads catalogs only';
+'what tenancy.validate_data() counts: rows of source, as r, for which condition holds, which reads others too; unseen says why the caller cannot count them. Reads catalogs only';
 
 CREATE FUNCTION tenancy.findings_of_data(schemas text[], sample_rows bigint)
 RETURNS TABLE (code text, level text, object text, detail text, remediation text)
@@ -133,4 +133,4 @@ BEGIN ATOMIC
     ORDER BY pg_catalog.array_position('{error,warn,info}'::text[], f.level), f.code COLLATE "C", f.object COLLATE "C";
 END;
 COMMENT ON FUNCTION tenancy.validate_data(name[], bigint) IS
-'rows that are not as isolation needs them: without a tenant, of one that does not exist, pointing at another tenant''s; users without a tenant and tenants without users. Reads every tenant table, a key at a time, or a random sample of about that many rows of each; a NOTICE for each table. With the rights of the caller: a table that he cannot read, or whose rows row security keeps from him, is a finding not-seen. 3F000 for a schema that does not exist, 22023 for a sample that is not positive';
+'rows that are not as isolation needs them: without a tenant, of one that does not exist, pointing at another tenant''s; users without a tenant and tenants without users. Reads every tenant table, a key at a time, or a random sample of about that many rows of each; a NOTICE for each table. With the rights of the caller: a table that he cannot read, whose rows row security keeps from him, or that has a column in question of a type that belongs to an ordinary role, is a finding not-seen. 3F000 for a schema that does not exist, 22023 for a sample that is not positive';

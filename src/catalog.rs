@@ -57,6 +57,12 @@ pub fn quote_identifier(name: &str) -> String {
     unsafe { string_from(pg_sys::quote_identifier(name.as_ptr())) }.unwrap_or_default()
 }
 
+/// SQL that spells a value as text, null as null, and runs nobody's code: a cast of a type that did not come with
+/// Postgres may be any function of whoever made the type.
+pub fn as_text(value: &str) -> String {
+    format!("CASE WHEN {value} IS DISTINCT FROM NULL THEN pg_catalog.format('%s', {value}) END")
+}
+
 /// Schema and name of a relation; `None` when it is gone.
 pub fn relation_name(relation: pg_sys::Oid) -> Option<RelationName> {
     // SAFETY: catalog lookups by oid; null for what does not exist.

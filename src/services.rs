@@ -44,7 +44,9 @@ fn create_service_role(name: Option<&CStr>) {
         }
         let _role = ActingRole::new(extension_owner()?);
         spi::execute(
-            "INSERT INTO tenancy.service_roles (role_name) VALUES ($1) ON CONFLICT (role_name) DO NOTHING",
+            "INSERT INTO tenancy.service_roles (role_name, role_oid)
+             SELECT r.rolname, r.oid FROM pg_catalog.pg_roles r WHERE r.rolname = $1
+             ON CONFLICT (role_name) DO UPDATE SET role_oid = excluded.role_oid",
             &[name.into()],
         )?;
         guard::announce();

@@ -392,12 +392,38 @@ fn a_role_that_row_security_does_not_bind_is_refused() {
         assert_eq!(error.code().code(), code, "{arguments}");
         assert!(error.hint().is_some());
     }
+    // Nor is it held to a tenant by a table that is not enforced.
+    admin.ok("RESET ROLE; SELECT tenancy.set_mode('notes', 'permissive')");
+    let error = jobs.error(&format!("{call})"));
+    expect_error(&error, "55000", "does not hold every table");
+    assert!(error.detail().unwrap().contains("notes"), "{error:?}");
+    assert_eq!(jobs.int(&format!("{call}, unbound => true)")), 2);
     admin.ok("RESET ROLE; SELECT tenancy.unprotect_table('notes'); SELECT tenancy.bind(tenant_setting => 'app.current_tenant_id')");
     expect_error(
         &jobs.error("SELECT * FROM tenancy.for_each_tenant('SELECT 1')"),
         "55000",
         "which tenants",
     );
+}
+
+#[test]
+fn a_role_that_takes_the_name_is_none() {
+    let stage = Stage::new(BIND);
+    let mut admin = stage.world.admin();
+    let jobs = &stage.jobs;
+    admin.ok(&format!(
+        "ALTER ROLE {jobs} RENAME TO {jobs}_before; CREATE ROLE {jobs} LOGIN"
+    ));
+    stage.world.db.adopt_role(&format!("{jobs}_before"));
+    for name in [jobs.clone(), format!("{jobs}_before")] {
+        let mut session = stage.world.db.connect(&name);
+        let error = session.error(&as_tenant(A));
+        expect_error(&error, "42501", "not a service role");
+    }
+    admin.ok(&format!("SELECT tenancy.create_service_role('{jobs}')"));
+    let mut session = stage.jobs();
+    session.ok("BEGIN");
+    session.ok(&as_tenant(A));
 }
 
 /// The owner of the database makes services, an ordinary role that may create roles.
@@ -463,7 +489,7 @@ fn a_service_is_bound_and_owns_nothing() {
     }
     assert_eq!(
         app.error(&format!(
-            "INSERT INTO tenancy.service_roles VALUES ('{}')",
+            "INSERT INTO tenancy.service_roles VALUES ('{}', 1)",
             world.app
         ))
         .code()

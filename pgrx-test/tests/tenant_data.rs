@@ -195,6 +195,27 @@ fn every_fault_of_the_data_is_counted_with_keys_only() {
 }
 
 #[test]
+fn rows_of_the_platform_are_not_thrown_away() {
+    let stage = bound();
+    let platform = "00000000-0000-0000-0000-0000000000AA";
+    stage.owner().ok(&format!(
+        "SELECT tenancy.unprotect_table('app.configuration'); SELECT tenancy.unprotect_table('app.notes');
+         SELECT tenancy.bind(tenant_setting => 'app.current_tenant_id', membership => 'app.members',
+             role_table => 'app.people', tenants => 'app.tenants', tenants_active => 'active', platform_tenant => '{platform}');
+         SELECT tenancy.protect_table('app.notes', mode => 'permissive');
+         INSERT INTO app.notes VALUES (1, '{platform}'), (2, '00000000-0000-0000-0000-0000000000ff')"
+    ));
+    let mut owner = stage.owner();
+    assert_eq!(faults(&mut owner), ["tenant-unknown app.notes 1"]);
+    let remediation = owner
+        .text("SELECT remediation FROM tenancy.check_data_consistency()")
+        .unwrap();
+    owner.ok(&remediation);
+    assert_eq!(owner.texts("SELECT id FROM app.notes"), ["1"]);
+    assert_eq!(faults(&mut owner), Vec::<String>::new());
+}
+
+#[test]
 fn a_partition_is_counted_with_its_parent() {
     let stage = bound();
     let mut owner = stage.owner();

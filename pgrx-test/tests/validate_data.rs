@@ -291,6 +291,49 @@ fn a_count_that_fails_is_a_finding_and_the_others_go_on() {
 }
 
 /// The rows of the reference systems are in order.
+/// Casts of a type are its owner's functions: who validates must not run them, least of all a superuser.
+#[test]
+fn nobodys_functions_are_run() {
+    let stage = tidy();
+    let trap = |kind: &str, context: &str| {
+        format!(
+            "CREATE TYPE app.{kind} AS ENUM ('x');
+             CREATE FUNCTION app.run_{kind}(app.{kind}) RETURNS text LANGUAGE plpgsql AS $$
+             BEGIN
+                 INSERT INTO app.ran VALUES ('{kind}', current_user);
+                 RETURN 'x';
+             END $$;
+             CREATE CAST (app.{kind} AS text) WITH FUNCTION app.run_{kind}(app.{kind}) {context};"
+        )
+    };
+    stage.owner().ok(&format!(
+        "CREATE TABLE app.ran (kind text, who text);
+         {} {}
+         CREATE TABLE app.traps (tenant_id app.tenant_trap); INSERT INTO app.traps VALUES ('x');
+         CREATE TABLE app.named (tenant_id uuid, name text PRIMARY KEY); INSERT INTO app.named VALUES ('{A}', 'x');
+         CREATE TABLE app.keyed (tenant_id uuid, name app.key_trap REFERENCES app.named (name)); INSERT INTO app.keyed VALUES ('{B}', 'x');
+         DELETE FROM app.ran",
+        trap("tenant_trap", ""),
+        trap("key_trap", "AS IMPLICIT"),
+    ));
+    let mut superuser = stage.superuser();
+    assert_eq!(
+        listed(
+            &mut superuser,
+            "SELECT level || ' ' || code || ' ' || object || ': ' || detail FROM tenancy.validate_data() ORDER BY object COLLATE \"C\""
+        ),
+        [
+            "error not-seen rule data-link-crosses on table constraint keyed_name_fkey on app.keyed: column name of app.keyed is of a type that its maker may have given casts",
+            "warn not-seen rule data-tenant-null on table column app.traps.tenant_id: column tenant_id of app.traps is of a type that its maker may have given casts",
+            "warn not-seen rule data-tenant-unknown on table column app.traps.tenant_id: column tenant_id of app.traps is of a type that its maker may have given casts",
+        ]
+    );
+    assert_eq!(superuser.int("SELECT count(*) FROM app.ran"), 0);
+    // The trap works.
+    superuser.ok("SELECT tenant_id::text FROM app.traps");
+    assert_eq!(superuser.int("SELECT count(*) FROM app.ran"), 1);
+}
+
 #[test]
 fn no_false_alarm_in_the_reference_systems() {
     let mut wrong = Vec::new();

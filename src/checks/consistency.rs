@@ -112,7 +112,8 @@ fn lacking(looked: Looked) -> Option<Fault> {
         .values()
         .flatten()
         .take(STATEMENTS)
-        .map(|sql| format!("{};", sql.trim().trim_end_matches(';')))
+        // On a line of its own: the fix may end in a comment.
+        .map(|sql| format!("{}\n;", sql.trim().trim_end_matches(';')))
         .collect();
     let mut detail = format!("requirement \"{}\"", requirement.name);
     if by_subject.len() > STATEMENTS && !statements.is_empty() {
@@ -234,8 +235,9 @@ fn rows_of(
     let name = quoted(column);
     let counted: Vec<(Option<String>, i64)> = table.rows(
         &format!(
-            "SELECT pg_catalog.jsonb_build_array({name}::pg_catalog.text, pg_catalog.count(*))::pg_catalog.text
+            "SELECT pg_catalog.jsonb_build_array({}, pg_catalog.count(*))::pg_catalog.text
              FROM {} GROUP BY {name} ORDER BY 1",
+            catalog::as_text(&name),
             table.name
         ),
         &[],
@@ -263,10 +265,20 @@ fn rows_of(
     let (Some(tenants), Some(bound)) = (tenants, &binding.tenants) else {
         return Ok(faults);
     };
+    // Its rows are everybody's, whether or not it is a tenant itself.
+    let platform = binding
+        .platform_tenant
+        .as_deref()
+        .map(|tenant| spelled(binding, tenant));
+    let others = platform.as_deref().map_or_else(String::new, |tenant| {
+        format!(" AND own.{name} <> {}", literal(tenant))
+    });
     let unknown: Vec<(&String, i64)> = counted
         .iter()
         .filter_map(|(tenant, count)| Some((tenant.as_ref()?, *count)))
-        .filter(|(tenant, _)| !tenants.contains(*tenant))
+        .filter(|(tenant, _)| {
+            !tenants.contains(*tenant) && Some(tenant.as_str()) != platform.as_deref()
+        })
         .collect();
     if !unknown.is_empty() {
         faults.push(Fault {
@@ -275,7 +287,7 @@ fn rows_of(
             examples: unknown.iter().take(EXAMPLES).map(|(tenant, _)| (*tenant).clone()).collect(),
             detail: "rows of tenants that do not exist; the remediation deletes them".to_owned(),
             remediation: Some(format!(
-                "DELETE FROM {} AS own WHERE own.{name} IS NOT NULL AND NOT EXISTS (SELECT FROM {} AS known WHERE known.{} = own.{name});",
+                "DELETE FROM {} AS own WHERE own.{name} IS NOT NULL{others} AND NOT EXISTS (SELECT FROM {} AS known WHERE known.{} = own.{name});",
                 table.name,
                 name_of(bound.relation),
                 quoted(&binding.tenants_id)
@@ -284,6 +296,12 @@ fn rows_of(
         });
     }
     Ok(faults)
+}
+
+/// A tenant as its column shows it.
+fn spelled(binding: &Binding, tenant: &str) -> String {
+    let parsed = binding.tenant_type.parse(tenant);
+    parsed.map_or_else(|_| tenant.to_owned(), |tenant| tenant.to_string())
 }
 
 /// Primary keys of rows without a tenant; none where the table has no primary key.
@@ -298,10 +316,7 @@ fn keys_without_tenant(table: &Table, column: &str) -> Result<Vec<String>> {
     if key.is_empty() {
         return Ok(Vec::new());
     }
-    let parts: Vec<String> = key
-        .iter()
-        .map(|name| format!("{name}::pg_catalog.text"))
-        .collect();
+    let parts: Vec<String> = key.iter().map(|name| catalog::as_text(name)).collect();
     table.rows(
         &format!(
             "SELECT pg_catalog.to_json(pg_catalog.concat_ws(', ', {}))::pg_catalog.text

@@ -85,8 +85,9 @@ impl Table {
         let column = quoted(column);
         let counted: Vec<(String, i64)> = self.rows(
             &format!(
-                "SELECT pg_catalog.jsonb_build_array({column}::pg_catalog.text, pg_catalog.count(*))::pg_catalog.text
+                "SELECT pg_catalog.jsonb_build_array({}, pg_catalog.count(*))::pg_catalog.text
                  FROM {} WHERE {column} IS NOT NULL AND ({}\n) GROUP BY {column}",
+                catalog::as_text(&column),
                 self.name,
                 condition.unwrap_or("true")
             ),

@@ -140,9 +140,11 @@ fn members(binding: &Binding, only: Option<&str>) -> Result<Vec<(String, String)
     let tenant = catalog::quote_identifier(&binding.membership_tenant);
     table.rows(
         &format!(
-            "SELECT DISTINCT pg_catalog.jsonb_build_array({user}::pg_catalog.text, {tenant}::pg_catalog.text)::pg_catalog.text
+            "SELECT DISTINCT pg_catalog.jsonb_build_array({}, {})::pg_catalog.text
              FROM {} WHERE {user} IS NOT NULL AND {tenant} IS NOT NULL
                AND ($1::pg_catalog.text IS NULL OR {tenant} = $1::pg_catalog.text::{})",
+            catalog::as_text(&user),
+            catalog::as_text(&tenant),
             table.name,
             binding.tenant_type.name()
         ),

@@ -13,8 +13,8 @@ use crate::binding::{self, Binding};
 use crate::catalog;
 use crate::checks::keys::Table;
 use crate::error::{Error, Kind, OrRaise, Result};
-use crate::policy::apply;
 use crate::policy::subtransaction::{attempt, sqlstate};
+use crate::policy::{apply, spi};
 
 /// How many notices of progress a run gives, about.
 const NOTICES: usize = 100;
@@ -45,7 +45,7 @@ fn require_bound(unbound: bool) -> Result<()> {
         (role, pg_sys::has_bypassrls_privilege(role))
     };
     if !is_exempt {
-        return Ok(());
+        return require_enforced(unbound);
     }
     let role = catalog::quote_identifier(&catalog::role_name(role));
     let message = format!("row security does not bind role {role}");
@@ -57,6 +57,33 @@ fn require_bound(unbound: bool) -> Result<()> {
     Err(Error::new(Kind::ObjectNotInPrerequisiteState, message)
         .detail(detail)
         .hint("SET ROLE to a service role first, or give unbound => true."))
+}
+
+/// The registered tables that the role may use and that do not hold it to one tenant: not enforced yet, or its own
+/// and not forced.
+const OPEN: &str = "
+SELECT pg_catalog.to_jsonb(tenancy.qualified_name(p.relation))::pg_catalog.text FROM tenancy.protected_tables p
+WHERE p.relation IS NOT NULL AND (pg_catalog.has_any_column_privilege(p.relation, 'SELECT, INSERT, UPDATE') OR pg_catalog.has_table_privilege(p.relation, 'DELETE'))
+  AND (p.mode <> 'enforce' OR NOT pg_catalog.row_security_active(p.relation))
+ORDER BY p.schema_name, p.table_name";
+
+fn require_enforced(unbound: bool) -> Result<()> {
+    let open: Vec<String> = spi::rows(OPEN, &[])?;
+    if open.is_empty() {
+        return Ok(());
+    }
+    let message = "row security does not hold every table to the tenant";
+    let detail = format!(
+        "A command on these would see the rows of all tenants, once for each: {}.",
+        open.join(", ")
+    );
+    if unbound {
+        apply::warning(message, Some(&detail), None);
+        return Ok(());
+    }
+    Err(Error::new(Kind::ObjectNotInPrerequisiteState, message)
+        .detail(detail)
+        .hint("Enforce them first, or give unbound => true and let the command filter by itself."))
 }
 
 /// Runs the command and says how many rows its last statement touched or returned.

@@ -31,16 +31,19 @@ pub fn is_service_session() -> bool {
         .chain(catalog::database_owner())
         // SAFETY: as above.
         .any(|role| unsafe { pg_sys::has_privs_of_role(session, role) });
-    administers || is_registered(&catalog::role_name(session))
+    administers || is_registered(session)
 }
 
-fn is_registered(role: &str) -> bool {
+/// By name and oid: a role of the same name that was made later is another.
+fn is_registered(role: pg_sys::Oid) -> bool {
     let Some(table) = registered_table() else {
         return false;
     };
+    let name = catalog::role_name(role);
     let mut found = false;
     registry::scan(table, |row| {
-        found |= row.text(c"role_name").as_deref() == Some(role);
+        found |= row.oid(c"role_oid") == role
+            && row.text(c"role_name").as_deref() == Some(name.as_str());
     });
     found
 }

@@ -214,10 +214,8 @@ pub fn copy(target: &Target, condition: &str) -> Result<Option<Copied>> {
     let values: Vec<String> = columns
         .iter()
         .map(|column| {
-            format!(
-                "pg_catalog.quote_nullable(t.{}::pg_catalog.text)",
-                quoted(&column.name)
-            )
+            let value = crate::catalog::as_text(&format!("t.{}", quoted(&column.name)));
+            format!("pg_catalog.quote_nullable({value})")
         })
         .collect();
     let sql = format!(

@@ -168,8 +168,9 @@ fn some(
         return Ok(Vec::new());
     };
     let sql = format!(
-        "SELECT DISTINCT s.id FROM (SELECT t.{column}::pg_catalog.text AS id FROM {name} AS t
-         WHERE t.{column} IS NOT NULL LIMIT {ROWS}) AS s ORDER BY 1 LIMIT {TENANTS}"
+        "SELECT DISTINCT s.id FROM (SELECT {} AS id FROM {name} AS t
+         WHERE t.{column} IS NOT NULL LIMIT {ROWS}) AS s ORDER BY 1 LIMIT {TENANTS}",
+        catalog::as_text(&format!("t.{column}"))
     );
     Ok(read_as_owner(owner, &sql)?.column())
 }

@@ -180,7 +180,7 @@ pub fn count_between_owners(
         let _role = ActingRole::new(owners.0);
         let columns: Vec<String> = from
             .iter()
-            .map(|column| format!("c.{}::pg_catalog.text", quoted(column)))
+            .map(|column| catalog::as_text(&format!("c.{}", quoted(column))))
             .collect();
         spi::row(
             &format!(

@@ -9,11 +9,16 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use serde::Deserialize;
 
+use super::readable;
 use super::run::{Finding, Rule, existing, names, rule_failed, rules};
 use crate::error::{Error, Kind, OrRaise, Result};
 use crate::policy::subtransaction::attempt_reading;
 use crate::policy::{apply, spi};
 use crate::shadow::Unrecorded;
+
+fn oids(numbers: impl IntoIterator<Item = u32>) -> Vec<pg_sys::Oid> {
+    numbers.into_iter().map(pg_sys::Oid::from).collect()
+}
 
 /// What a rule about rows counts.
 #[derive(Deserialize)]
@@ -24,6 +29,9 @@ struct Check {
     detail: String,
     /// `None` for a rule that could not say what to count.
     relation: Option<u32>,
+    /// The other tables that the condition reads.
+    #[serde(default)]
+    others: Vec<u32>,
     /// The table in FROM.
     source: String,
     condition: String,
@@ -34,7 +42,7 @@ struct Check {
 
 const CHECKS: &str = "
 SELECT pg_catalog.jsonb_build_object('code', c.code, 'level', c.level, 'object', c.object, 'detail', c.detail,
-    'relation', c.relation::pg_catalog.int8, 'source', c.source, 'condition', c.condition, 'unseen', c.unseen, 'remediation', c.remediation)::pg_catalog.text
+    'relation', c.relation::pg_catalog.int8, 'others', coalesce(c.others, '{}')::pg_catalog.int8[], 'source', c.source, 'condition', c.condition, 'unseen', c.unseen, 'remediation', c.remediation)::pg_catalog.text
 FROM tenancy.data_checks($1) AS c
 ORDER BY c.source COLLATE \"C\", c.relation, c.code COLLATE \"C\", c.object COLLATE \"C\"";
 
@@ -53,7 +61,7 @@ const UNSEEN: &str = "
 fn checks_of(rule: &Rule, schemas: &Option<Vec<String>>) -> Result<Vec<Check>> {
     let query = format!(
         "SELECT pg_catalog.jsonb_build_object('code', $2, 'level', $3, 'object', f.object, 'detail', f.detail,
-             'relation', f.relation::pg_catalog.int8, 'source', tenancy.only_rows(f.relation), 'condition', f.condition,
+             'relation', f.relation::pg_catalog.int8, 'others', coalesce(f.others, '{{}}')::pg_catalog.int8[], 'source', tenancy.only_rows(f.relation), 'condition', f.condition,
              'unseen', {UNSEEN}, 'remediation', f.remediation)::pg_catalog.text
          FROM ({}) AS f
          WHERE f.object IS NOT NULL
@@ -83,6 +91,7 @@ fn data_checks(
         name!(object, String),
         name!(detail, String),
         name!(relation, Option<pg_sys::Oid>),
+        name!(others, Vec<pg_sys::Oid>),
         name!(source, Option<String>),
         name!(condition, Option<String>),
         name!(unseen, Option<String>),
@@ -108,6 +117,7 @@ fn data_checks(
             check.object,
             check.detail,
             check.relation.map(pg_sys::Oid::from),
+            oids(check.others),
             Some(check.source),
             Some(check.condition),
             check.unseen,
@@ -125,6 +135,7 @@ impl Check {
             object: finding.object,
             detail: finding.detail,
             relation: None,
+            others: Vec::new(),
             source: String::new(),
             condition: String::new(),
             unseen: None,
@@ -145,13 +156,18 @@ impl Check {
         )
     }
 
-    fn count(&self, sample: Option<i64>) -> Result<i64> {
+    /// How many there are, or why that cannot be known.
+    fn count(&self, sample: Option<i64>) -> Result<std::result::Result<i64, String>> {
         let count = format!(
             "SELECT pg_catalog.count(*)::pg_catalog.text FROM {} AS r WHERE {}",
             self.rows(sample),
             self.condition
         );
-        Ok(spi::row(&count, &[])?.unwrap_or(0))
+        let tables = self.relation.into_iter().chain(self.others.clone());
+        if let Some(why) = readable::hold(&oids(tables), &count) {
+            return Ok(Err(why));
+        }
+        Ok(Ok(spi::row(&count, &[])?.unwrap_or(0)))
     }
 
     fn finding(self, count: i64, sample: Option<i64>) -> Finding {
@@ -228,8 +244,9 @@ fn findings(schemas: Option<Vec<String>>, sample: Option<i64>) -> Result<Vec<Fin
             continue;
         }
         match attempt_reading(|| check.count(sample)) {
-            Ok(0) => {}
-            Ok(count) => found.push(check.finding(count, sample)),
+            Ok(Ok(0)) => {}
+            Ok(Ok(count)) => found.push(check.finding(count, sample)),
+            Ok(Err(why)) => found.push(check.not_done("not-seen", why)),
             Err(failure) => found.push(check.not_done(
                 "rule-failed",
                 format!("this could not be checked: {}", failure.sentence()),

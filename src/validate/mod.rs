@@ -18,6 +18,7 @@ mod data;
 mod deparse;
 pub mod expression;
 mod gate;
+mod readable;
 mod run;
 mod server;
 mod sql;
