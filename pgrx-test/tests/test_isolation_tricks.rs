@@ -79,6 +79,62 @@ fn a_trigger_cannot_take_the_callers_role_back() {
 }
 
 /// A trigger that only fails for the harness has not refused anything.
+/// What belongs to a superuser is read and written as one.
+#[test]
+fn tables_of_superusers_run_nobody_elses_code() {
+    let stage = protected();
+    let mut superuser = stage.superuser();
+    let mut owner = stage.owner();
+    owner.ok("CREATE TYPE app.kind AS ENUM ('x');
+         CREATE FUNCTION app.spy() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+         CREATE FUNCTION app.even(int) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true';
+         CREATE TABLE app.part (LIKE app.items)");
+    for (made, gone, whose) in [
+        (
+            "ALTER TABLE app.items ADD kind app.kind",
+            "ALTER TABLE app.items DROP kind",
+            "type kind",
+        ),
+        (
+            "CREATE TRIGGER spy BEFORE UPDATE ON app.items FOR EACH ROW EXECUTE FUNCTION app.spy()",
+            "DROP TRIGGER spy ON app.items",
+            "function spy",
+        ),
+        (
+            "ALTER TABLE app.items ADD CONSTRAINT even CHECK (app.even(id))",
+            "ALTER TABLE app.items DROP CONSTRAINT even",
+            "function even",
+        ),
+        (
+            "CREATE INDEX even ON app.items (app.even(id))",
+            "DROP INDEX app.even",
+            "function even",
+        ),
+        (
+            "ALTER TABLE app.part INHERIT app.items",
+            "ALTER TABLE app.part NO INHERIT app.items",
+            "table app.part",
+        ),
+    ] {
+        owner.ok(made);
+        superuser.ok("ALTER TABLE app.items OWNER TO postgres");
+        let error = superuser.error(&test(&stage.app));
+        expect_error(&error, "55000", "app.items would run code");
+        let detail = error.detail().unwrap();
+        assert!(detail.contains(whose), "{detail}");
+        superuser.ok(&format!(
+            "ALTER TABLE app.items OWNER TO {}",
+            quote_ident(&stage.owner)
+        ));
+        superuser.ok(gone);
+    }
+    superuser.ok("DROP TABLE app.part; ALTER TABLE app.items OWNER TO postgres");
+    assert_eq!(
+        told(&mut superuser, &stage.app, "relation", FAILED),
+        [""; 0]
+    );
+}
+
 #[test]
 fn a_trigger_that_wants_another_role_is_no_refusal() {
     let stage = protected();
@@ -230,6 +286,29 @@ fn roles_that_are_not_bound_are_refused() {
     expect_error(&superuser.error(&test(&stage.owner)), "55000", "app.items");
     let stranger = stage.database.role("stranger");
     expect_error(&superuser.error(&test(&stranger)), "55000", "no privilege");
+}
+
+/// What the role has only once it has taken another is that role's test.
+#[test]
+fn a_role_that_it_can_become_is_no_pass() {
+    let stage = protected();
+    let other = stage.database.role("other");
+    let mut superuser = stage.superuser();
+    superuser.ok(&format!(
+        "ALTER ROLE {} NOINHERIT; GRANT {other} TO {}",
+        stage.app, stage.app
+    ));
+    let found = told(
+        &mut superuser,
+        &stage.app,
+        "attack, result, relation",
+        FAILED,
+    );
+    assert_eq!(found, [format!("SET ROLE not attacked role {other}")]);
+    let gate = format!("SELECT tenancy.assert_isolation('{}')", stage.app);
+    assert_eq!(superuser.error(&gate).code().code(), "55000");
+    superuser.ok(&format!("REVOKE {other} FROM {}", stage.app));
+    superuser.ok(&gate);
 }
 
 #[test]

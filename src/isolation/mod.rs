@@ -19,6 +19,7 @@
 mod attack;
 mod effects;
 mod entry;
+mod foreign_code;
 mod links;
 mod prey;
 mod reading;
@@ -84,6 +85,7 @@ pub fn test(question: &Question) -> Result<Vec<Finding>> {
     }
     rights::require_tables(&targets)?;
     rights::require_bound(role, &targets)?;
+    foreign_code::refuse(&targets)?;
     let _unrecorded = Unrecorded::begin();
     let cast = tenants::cast(
         question.tenant.as_deref(),
@@ -129,6 +131,15 @@ pub fn test(question: &Question) -> Result<Vec<Finding>> {
         findings.extend(views::writes(&work, view));
     }
     findings.extend(through::all(&work, &views, &ways::functions(role)?)?);
+    for other in rights::others(role)? {
+        let detail = "the role can become it: test it, too";
+        findings.push(Told::named(&format!("role {other}")).finding(
+            "SET ROLE",
+            Verdict::NotAttacked,
+            Some(detail),
+            None,
+        ));
+    }
     findings.extend(sequences.advanced());
     findings.extend(effects::outside(&targets)?);
     Ok(findings)

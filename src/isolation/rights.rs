@@ -46,6 +46,16 @@ FROM pg_catalog.pg_roles r
 WHERE (r.rolsuper OR r.rolbypassrls) AND (r.oid = $1 OR pg_catalog.pg_has_role($1, r.oid, 'MEMBER'))
 ORDER BY r.oid <> $1, r.rolname LIMIT 1";
 
+/// Roles that it can take, and whose privileges it has only then.
+pub fn others(role: pg_sys::Oid) -> Result<Vec<String>> {
+    spi::rows(
+        "SELECT pg_catalog.to_jsonb(pg_catalog.quote_ident(r.rolname))::pg_catalog.text FROM pg_catalog.pg_roles r
+         WHERE pg_catalog.pg_has_role($1, r.oid, 'MEMBER') AND NOT pg_catalog.pg_has_role($1, r.oid, 'USAGE')
+         ORDER BY r.rolname",
+        &[role.into()],
+    )
+}
+
 /// Fails where row security does not bind the role, so that every attack would succeed, or could be
 /// made to.
 pub fn require_bound(role: pg_sys::Oid, targets: &[Target]) -> Result<()> {
