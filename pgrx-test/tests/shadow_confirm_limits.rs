@@ -61,7 +61,7 @@ fn the_clock_of_the_transaction_stands_still_too() {
     let error = session.batch_execute("SELECT pg_sleep(60)").unwrap_err();
     let code = error.code().map(|code| code.code().to_owned());
     assert!(code.is_none_or(|code| code == "25P04"), "{error:?}");
-    assert!(session.batch_execute("SELECT 1").unwrap_err().is_closed());
+    assert!(session.batch_execute("SELECT 1").is_err());
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn queries_are_kept_for_it_within_bounds() {
     let memory = "SELECT coalesce(sum(total_bytes), 0)::bigint FROM pg_backend_memory_contexts
          WHERE name = 'pg_tenancy shadow query'";
     let list: Vec<String> = (0..800).map(|number| number.to_string()).collect();
-    for number in 0..30 {
+    for number in 0..60 {
         session.ok(&format!(
             "PREPARE other_{number} AS {MATTERS} AND id NOT IN ({list}); EXECUTE other_{number}",
             list = list.join(" + 0, "),
