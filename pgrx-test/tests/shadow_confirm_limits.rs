@@ -87,9 +87,11 @@ fn queries_are_kept_for_it_within_bounds() {
     }
     assert!(session.int(memory) > 2 << 20, "the lists are too short");
     taken(&stage);
-    // The first has made room for others, and is known again once it is planned again.
+    // The first has made room for others, and is known again once it is planned again, which others' sessions may
+    // have brought about.
     session.ok("EXECUTE first");
-    assert_eq!(taken(&stage), UNCONFIRMED);
+    let found = taken(&stage);
+    assert!(found == UNCONFIRMED || found == CONFIRMED, "{found:?}");
     session.ok(&format!("DEALLOCATE first; PREPARE first AS {MATTERS}"));
     session.ok("EXECUTE first");
     assert_eq!(taken(&stage), CONFIRMED);
