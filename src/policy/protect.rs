@@ -120,6 +120,9 @@ pub fn protect(relation: pg_sys::Oid, request: &Request) -> Result<Vec<Outcome>>
             .previous
             .as_ref()
             .is_some_and(|row| row.mode == Mode::Shadow.name());
+        if request.mode == Mode::Shadow && !was_shadow {
+            shadow::begin(pg_sys::Oid::from(member.facts.oid))?;
+        }
         if was_shadow || request.mode == Mode::Shadow {
             apply::forget_plans(pg_sys::Oid::from(member.facts.oid));
         }

@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 
 use super::record::Precision;
 use super::store::{self, Line};
-use super::{readiness, visible};
+use super::{readiness, tables, unseen, visible};
 use crate::catalog;
 use crate::error::{OrRaise, Result};
 use crate::registry::{require_administrator, require_database_owner};
@@ -114,7 +114,13 @@ fn reset_shadow(relation: Option<pg_sys::Oid>) {
             None => require_database_owner("Records of all tables would be forgotten.")?,
         }
         store::forget(relation.map(|relation| relation.to_u32()));
-        Ok(())
+        match relation {
+            Some(relation) => unseen::begin(relation),
+            None => match tables::known() {
+                Some(known) => known.relations().try_for_each(unseen::begin),
+                None => Ok(()),
+            },
+        }
     };
     run().or_raise();
 }

@@ -70,6 +70,7 @@ pub use refused::{missing_context, statement_starts, watch, watch_planning};
 pub use statement::{Running, starts};
 pub use store::init;
 pub use unrecorded::Unrecorded;
+pub use unseen::begin;
 
 use crate::error::{Error, Kind, Result};
 

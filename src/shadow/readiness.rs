@@ -64,6 +64,12 @@ pub fn of(relation: pg_sys::Oid, mode: &str, since: i64) -> Result<Readiness> {
             seen.overflowed
         ));
     }
+    if seen.unhooked > 0 {
+        against(format!(
+            "sessions that ran without pg_tenancy when this began: {} (once they have ended, call tenancy.reset_shadow())",
+            seen.unhooked
+        ));
+    }
     if seen.statements == 0 {
         against("no statement was seen that enforcement would bind".to_owned());
     }

@@ -53,6 +53,11 @@ pub struct Known {
 }
 
 impl Known {
+    /// All of them.
+    pub fn relations(&self) -> impl Iterator<Item = pg_sys::Oid> {
+        self.tables.iter().map(|table| table.relation)
+    }
+
     /// The table of that oid.
     pub fn table(&self, relation: pg_sys::Oid) -> Option<&Table> {
         self.tables

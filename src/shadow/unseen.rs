@@ -2,6 +2,7 @@
 //!
 //! Owns the question. With `shared_preload_libraries` there are none.
 
+use pgrx::pg_sys;
 use serde::Deserialize;
 
 use super::store::seen;
@@ -56,22 +57,41 @@ pub fn sessions(since: i64) -> Result<Vec<String>> {
         }
         None => reasons.push("session_preload_libraries does not name pg_tenancy".to_owned()),
     }
-    let active: Vec<Session> = spi::rows(
-        "SELECT jsonb_build_object('process', pid,
-             'started', (extract(epoch FROM backend_start - timestamptz '2000-01-01 00:00:00+00') * 1000000)::bigint)::text
-         FROM pg_catalog.pg_stat_activity
-         WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
-           AND query_start >= timestamptz '2000-01-01 00:00:00+00' + $1 * interval '1 microsecond'",
-        &[since.into()],
-    )?;
-    let without = active
-        .iter()
-        .filter(|session| !seen::has_registered(session.process, session.started))
-        .count();
+    let without = without_hooks(Some(since))?;
     if without > 0 {
         reasons.push(format!(
             "sessions that run without pg_tenancy: {without} (they started before it was configured)"
         ));
     }
     Ok(reasons)
+}
+
+/// Counting begins for a table. Sessions that run without the hooks by now may use it and end unseen: sessions
+/// that start later have them.
+pub fn begin(relation: pg_sys::Oid) -> Result<()> {
+    let without = if gucs::comes_with_server() {
+        0
+    } else {
+        let _role = ActingRole::new(registry::extension_owner()?);
+        let _path = PinnedSearchPath::new();
+        without_hooks(None)?
+    };
+    seen::begin(seen::key(relation.to_u32()), without);
+    Ok(())
+}
+
+/// How many sessions of this database have no hooks, of those that did something since that moment.
+fn without_hooks(since: Option<i64>) -> Result<u64> {
+    let sessions: Vec<Session> = spi::rows(
+        "SELECT jsonb_build_object('process', pid,
+             'started', (extract(epoch FROM backend_start - timestamptz '2000-01-01 00:00:00+00') * 1000000)::bigint)::text
+         FROM pg_catalog.pg_stat_activity
+         WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+           AND ($1 IS NULL OR query_start >= timestamptz '2000-01-01 00:00:00+00' + $1 * interval '1 microsecond')",
+        &[since.into()],
+    )?;
+    let without = sessions
+        .iter()
+        .filter(|session| !seen::has_registered(session.process, session.started));
+    Ok(without.count() as u64)
 }

@@ -27,6 +27,7 @@ pub struct SeenTable {
     exempt: AtomicU64,
     dismissed: AtomicU64,
     overflowed: AtomicU64,
+    unhooked: AtomicU64,
 }
 
 /// What was counted for one table.
@@ -41,6 +42,9 @@ pub struct Seen {
     pub dismissed: u64,
     /// Records for which there was no room.
     pub overflowed: u64,
+    /// Sessions that ran without the hooks when counting began.
+    #[serde(default)]
+    pub unhooked: u64,
 }
 
 /// A session that has the hooks.
@@ -57,7 +61,16 @@ pub enum Count {
     Exempt,
     Dismissed,
     Overflowed,
+    Unhooked,
 }
+
+const COUNTS: [Count; 5] = [
+    Count::Statement,
+    Count::Exempt,
+    Count::Dismissed,
+    Count::Overflowed,
+    Count::Unhooked,
+];
 
 /// The key of a table of this database.
 pub fn key(relation: u32) -> u64 {
@@ -81,16 +94,12 @@ impl SeenTable {
             Count::Exempt => &self.exempt,
             Count::Dismissed => &self.dismissed,
             Count::Overflowed => &self.overflowed,
+            Count::Unhooked => &self.unhooked,
         }
     }
 
     fn clear(&self) {
-        for what in [
-            Count::Statement,
-            Count::Exempt,
-            Count::Dismissed,
-            Count::Overflowed,
-        ] {
+        for what in COUNTS {
             self.counter(what).store(0, Ordering::Relaxed);
         }
     }
@@ -103,6 +112,7 @@ impl SeenTable {
             exempt: of(Count::Exempt),
             dismissed: of(Count::Dismissed),
             overflowed: of(Count::Overflowed),
+            unhooked: of(Count::Unhooked),
         }
     }
 }
@@ -148,6 +158,14 @@ pub fn count(key: u64, what: Count) {
     }
 }
 
+/// Counting begins, while so many sessions run without the hooks.
+pub fn begin(key: u64, unhooked: u64) {
+    if let Some(table) = find(key).or_else(|| place(key)) {
+        table.unhooked.store(unhooked, Ordering::Relaxed);
+        memory::note_change();
+    }
+}
+
 /// What was counted for a table of this database; `None` if nothing ever was, or there was no place.
 pub fn of(relation: u32) -> Option<Seen> {
     find(key(relation)).map(SeenTable::get)
@@ -175,6 +193,7 @@ pub fn put(seen: &Seen) {
         table.exempt.store(seen.exempt, Ordering::Relaxed);
         table.dismissed.store(seen.dismissed, Ordering::Relaxed);
         table.overflowed.store(seen.overflowed, Ordering::Relaxed);
+        table.unhooked.store(seen.unhooked, Ordering::Relaxed);
     }
 }
 
