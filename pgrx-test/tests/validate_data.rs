@@ -295,26 +295,26 @@ fn a_count_that_fails_is_a_finding_and_the_others_go_on() {
 #[test]
 fn nobodys_functions_are_run() {
     let stage = tidy();
-    let trap = |kind: &str, context: &str| {
+    let trap = |kind: &str, target: &str, context: &str| {
         format!(
             "CREATE TYPE app.{kind} AS ENUM ('x');
-             CREATE FUNCTION app.run_{kind}(app.{kind}) RETURNS text LANGUAGE plpgsql AS $$
+             CREATE FUNCTION app.run_{kind}(app.{kind}) RETURNS {target} LANGUAGE plpgsql AS $$
              BEGIN
                  INSERT INTO app.ran VALUES ('{kind}', current_user);
-                 RETURN 'x';
+                 RETURN '1';
              END $$;
-             CREATE CAST (app.{kind} AS text) WITH FUNCTION app.run_{kind}(app.{kind}) {context};"
+             CREATE CAST (app.{kind} AS {target}) WITH FUNCTION app.run_{kind}(app.{kind}) {context};"
         )
     };
     stage.owner().ok(&format!(
         "CREATE TABLE app.ran (kind text, who text);
          {} {}
          CREATE TABLE app.traps (tenant_id app.tenant_trap); INSERT INTO app.traps VALUES ('x');
-         CREATE TABLE app.named (tenant_id uuid, name text PRIMARY KEY); INSERT INTO app.named VALUES ('{A}', 'x');
+         CREATE TABLE app.named (tenant_id uuid, name int PRIMARY KEY); INSERT INTO app.named VALUES ('{A}', 1);
          CREATE TABLE app.keyed (tenant_id uuid, name app.key_trap REFERENCES app.named (name)); INSERT INTO app.keyed VALUES ('{B}', 'x');
          DELETE FROM app.ran",
-        trap("tenant_trap", ""),
-        trap("key_trap", "AS IMPLICIT"),
+        trap("tenant_trap", "text", ""),
+        trap("key_trap", "int", "AS IMPLICIT"),
     ));
     let mut superuser = stage.superuser();
     assert_eq!(
