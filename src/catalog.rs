@@ -166,6 +166,25 @@ pub fn role_oid(name: &str) -> Option<pg_sys::Oid> {
 
 /// Whether the acting role may do all that `owner` may (superusers may).
 pub fn acts_as(owner: pg_sys::Oid) -> bool {
+    // SAFETY: a plain read of the backend's state.
+    has_privileges(unsafe { pg_sys::GetUserId() }, owner)
+}
+
+/// Whether a role may do all that `owner` may (superusers may).
+pub fn has_privileges(role: pg_sys::Oid, owner: pg_sys::Oid) -> bool {
     // SAFETY: catalog lookups by oid.
-    unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), owner) }
+    unsafe { pg_sys::has_privs_of_role(role, owner) }
+}
+
+/// A relation of schema `tenancy`, if the extension made it: anybody may create a schema of that name where the
+/// extension is not installed.
+pub fn own_relation(name: &str) -> Option<pg_sys::Oid> {
+    let relation = relation_oid("tenancy", name)?;
+    // SAFETY: catalog lookups by name and oid.
+    let is_ours = unsafe {
+        let extension = pg_sys::get_extension_oid(c"pg_tenancy".as_ptr(), true);
+        extension != pg_sys::InvalidOid
+            && pg_sys::getExtensionOfObject(pg_sys::RelationRelationId, relation) == extension
+    };
+    is_ours.then_some(relation)
 }

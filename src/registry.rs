@@ -165,7 +165,8 @@ pub fn require_administrator(relation: pg_sys::Oid) -> Result<()> {
 
 /// Fails unless the caller owns the database or is an administrator; `why` is the DETAIL.
 pub fn require_database_owner(why: &str) -> Result<()> {
-    if is_administrator() || catalog::database_owner().is_some_and(catalog::acts_as) {
+    // SAFETY: a plain read of the backend's state.
+    if administers_database(unsafe { pg_sys::GetUserId() }) {
         return Ok(());
     }
     Err(Error::new(
@@ -178,14 +179,25 @@ pub fn require_database_owner(why: &str) -> Result<()> {
 
 /// Whether the caller is a superuser or a member of a role named in `pg_tenancy.admin_role`.
 pub fn is_administrator() -> bool {
-    // SAFETY: a catalog lookup for the acting role.
-    if unsafe { pg_sys::superuser() } {
+    // SAFETY: a plain read of the backend's state.
+    administers(unsafe { pg_sys::GetUserId() })
+}
+
+/// Whether a role owns the database, or is an administrator.
+pub fn administers_database(role: pg_sys::Oid) -> bool {
+    administers(role)
+        || catalog::database_owner().is_some_and(|owner| catalog::has_privileges(role, owner))
+}
+
+fn administers(role: pg_sys::Oid) -> bool {
+    // SAFETY: a catalog lookup by oid.
+    if unsafe { pg_sys::superuser_arg(role) } {
         return true;
     }
     gucs::admin_roles()
         .iter()
         .filter_map(|name| catalog::role_oid(name))
-        .any(catalog::acts_as)
+        .any(|admin| catalog::has_privileges(role, admin))
 }
 
 /// What the executor hook needs of a registered table.

@@ -50,21 +50,11 @@ pub struct RegistryTables {
     pub protection: pg_sys::Oid,
 }
 
-/// The registry's tables, if the extension made them: anybody may create a schema of that name where
-/// the extension is not installed.
+/// The registry's tables, if the extension made them.
 pub fn registry_tables() -> Option<RegistryTables> {
-    let binding = catalog::relation_oid("tenancy", "binding_definition")?;
+    let binding = catalog::own_relation("binding_definition")?;
     let sentinel = catalog::relation_oid("tenancy", "cache_sentinel")?;
-    let protection = catalog::relation_oid("tenancy", "protection")?;
-    // SAFETY: catalog lookups by name and oid.
-    unsafe {
-        let extension = pg_sys::get_extension_oid(c"pg_tenancy".as_ptr(), true);
-        let is_ours =
-            |table| pg_sys::getExtensionOfObject(pg_sys::RelationRelationId, table) == extension;
-        if extension == pg_sys::InvalidOid || !is_ours(binding) || !is_ours(protection) {
-            return None;
-        }
-    }
+    let protection = catalog::own_relation("protection")?;
     generation::watch_registry(sentinel, binding, protection);
     Some(RegistryTables {
         binding,

@@ -13,30 +13,19 @@ use super::{resolve, setting};
 use crate::binding::{self, Binding};
 use crate::catalog;
 use crate::error::{Error, Kind, OrRaise, Result};
-use crate::{gucs, registry};
+use crate::registry;
 
 /// Whether the session belongs to a service, or to who may make one: an administrator, or the owner of
 /// the database. Reads the registry: called once a transaction, and only where the setting has a value.
 pub fn is_service_session() -> bool {
-    // SAFETY: a plain read of the backend's state, and catalog lookups by oid. A parallel worker has its
-    // leader's session user.
+    // SAFETY: a plain read of the backend's state; a parallel worker has its leader's session user.
     let session = unsafe { pg_sys::GetSessionUserId() };
-    // SAFETY: as above.
-    if unsafe { pg_sys::superuser_arg(session) } {
-        return true;
-    }
-    let administers = gucs::admin_roles()
-        .iter()
-        .filter_map(|name| catalog::role_oid(name))
-        .chain(catalog::database_owner())
-        // SAFETY: as above.
-        .any(|role| unsafe { pg_sys::has_privs_of_role(session, role) });
-    administers || is_registered(session)
+    registry::administers_database(session) || is_registered(session)
 }
 
 /// By name and oid: a role of the same name that was made later is another.
 fn is_registered(role: pg_sys::Oid) -> bool {
-    let Some(table) = registered_table() else {
+    let Some(table) = catalog::own_relation("service_roles") else {
         return false;
     };
     let name = catalog::role_name(role);
@@ -46,18 +35,6 @@ fn is_registered(role: pg_sys::Oid) -> bool {
             && row.text(c"role_name").as_deref() == Some(name.as_str());
     });
     found
-}
-
-/// The registry's table, if the extension made it.
-fn registered_table() -> Option<pg_sys::Oid> {
-    let table = catalog::relation_oid("tenancy", "service_roles")?;
-    // SAFETY: catalog lookups by name and oid.
-    let is_ours = unsafe {
-        let extension = pg_sys::get_extension_oid(c"pg_tenancy".as_ptr(), true);
-        extension != pg_sys::InvalidOid
-            && pg_sys::getExtensionOfObject(pg_sys::RelationRelationId, table) == extension
-    };
-    is_ours.then_some(table)
 }
 
 /// Fails unless the session may act for any tenant.

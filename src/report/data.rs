@@ -99,7 +99,7 @@ pub struct Denial {
 }
 
 /// A finding of the validator.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct Finding {
     /// Its code.
     pub code: String,

@@ -5,11 +5,10 @@
 
 use serde::Deserialize;
 
-use super::data::{Denial, Finding, Findings, Report, Table};
-use super::health::{Found, Health, health_with};
+use super::data::{Denial, Findings, Report, Table};
+use super::health;
 use crate::error::Result;
 use crate::policy::spi;
-use crate::policy::subtransaction::attempt_reading;
 
 macro_rules! spelled {
     ($column:literal) => {
@@ -56,56 +55,24 @@ const DENIALS: &str = concat!(
      ORDER BY d.last_seen DESC, d.first_seen, d.relation"
 );
 
-const FINDINGS: &str = "
-SELECT pg_catalog.jsonb_build_object('code', v.code, 'rule', r.code, 'topic', r.topic, 'level', v.level,
-  'object', v.object, 'detail', v.detail, 'remediation', v.remediation, 'waived', v.waived,
-  'reason', v.reason)::pg_catalog.text
-FROM tenancy.validate() AS v
-LEFT JOIN tenancy.rules AS r ON r.code = CASE v.code WHEN 'rule-failed' THEN pg_catalog.substr(v.object, 6) ELSE v.code END
-ORDER BY v.code COLLATE \"C\", v.object COLLATE \"C\"";
-
 /// All that the page shows, with what the validator finds where that is asked for.
 pub fn report(with_findings: bool) -> Result<Report> {
     let head: Option<Head> = spi::row(HEAD, &[])?;
     let head = head.unwrap_or_default();
-    let findings = findings(with_findings);
+    // Asked for once: they take the longest.
+    let found = with_findings.then(health::found);
     Ok(Report {
         database: head.database,
         made_at: head.made_at,
         time_zone: head.time_zone,
         tables: spi::rows::<Table>(TABLES, &[])?,
         denials: spi::rows::<Denial>(DENIALS, &[])?,
-        health: health(&findings),
-        findings,
+        health: found.as_ref().map(health::health_with),
+        // The rest of the page is worth having where they failed.
+        findings: match found {
+            None => Findings::NotAsked,
+            Some(Ok(found)) => Findings::Found(found),
+            Some(Err(message)) => Findings::Failed(message),
+        },
     })
-}
-
-/// The findings are asked for once: they take the longest.
-fn health(findings: &Findings) -> Option<Vec<Health>> {
-    let found = match findings {
-        Findings::NotAsked => return None,
-        Findings::Failed(message) => Err(message.clone()),
-        Findings::Found(all) => Ok(all
-            .iter()
-            .map(|finding| Found {
-                code: finding.code.clone(),
-                rule: finding.rule.clone(),
-                topic: finding.topic.clone(),
-                level: finding.level.clone(),
-                waived: finding.waived,
-            })
-            .collect()),
-    };
-    Some(health_with(&found))
-}
-
-fn findings(asked: bool) -> Findings {
-    if !asked {
-        return Findings::NotAsked;
-    }
-    match attempt_reading(|| spi::rows::<Finding>(FINDINGS, &[])) {
-        Ok(found) => Findings::Found(found),
-        // The rest of the page is worth having.
-        Err(failure) => Findings::Failed(failure.sentence()),
-    }
 }

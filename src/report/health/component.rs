@@ -2,7 +2,7 @@
 //!
 //! Pure.
 
-use serde::Deserialize;
+use super::super::data::Finding;
 
 /// How a component is, the worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,23 +42,6 @@ pub struct Health {
     pub look_at: String,
 }
 
-/// A finding of the validator, as far as it counts here.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-pub struct Found {
-    /// Its code.
-    pub code: String,
-    /// The rule's code, where that failed.
-    #[serde(default)]
-    pub rule: Option<String>,
-    /// The rule's topic.
-    #[serde(default)]
-    pub topic: Option<String>,
-    /// `error`, `warn` or `info`.
-    pub level: String,
-    /// Whether it was accepted.
-    pub waived: bool,
-}
-
 /// Where a finding counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
@@ -71,7 +54,7 @@ pub enum Part {
 }
 
 /// What the findings of a code are about; a topic that is not known is the schema's.
-pub fn part(found: &Found) -> Part {
+pub fn part(found: &Finding) -> Part {
     match found.rule.as_deref().unwrap_or(&found.code) {
         "binding-missing" | "guard-off" | "cache-off" => return Part::Context,
         "rls-off"

@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 
-use super::component::Found;
+use super::super::data::Finding;
 
 /// What was read, or why it could not be.
 pub type Known<T> = core::result::Result<T, String>;
@@ -12,7 +12,7 @@ pub type Known<T> = core::result::Result<T, String>;
 /// All of it.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    pub found: Known<Vec<Found>>,
+    pub found: Known<Vec<Finding>>,
     pub status: Known<Vec<Status>>,
     pub coverage: Known<Coverage>,
     pub rollout: Known<Rollout>,

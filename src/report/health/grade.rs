@@ -221,7 +221,7 @@ fn data(facts: &Facts) -> Health {
 
 #[cfg(test)]
 mod tests {
-    use super::super::component::Found;
+    use super::super::super::data::Finding;
     use super::super::facts::{Coverage, Data, Expected, Rollout, Status};
     use super::*;
 
@@ -256,12 +256,12 @@ mod tests {
         }
     }
 
-    fn found(code: &str, topic: &str, level: &str) -> Found {
-        Found {
+    fn found(code: &str, topic: &str, level: &str) -> Finding {
+        Finding {
             code: code.to_owned(),
             topic: Some(topic.to_owned()),
             level: level.to_owned(),
-            ..Found::default()
+            ..Finding::default()
         }
     }
 
@@ -350,7 +350,7 @@ mod tests {
     #[test]
     fn warnings_are_worse_than_nothing_and_better_than_errors() {
         let mut all = vec![found("role-bypassrls", "roles", "warn")];
-        let graded = |all: &[Found]| {
+        let graded = |all: &[Finding]| {
             let facts = Facts {
                 found: Ok(all.to_vec()),
                 ..healthy()
@@ -364,7 +364,7 @@ mod tests {
 
     #[test]
     fn a_rule_that_failed_counts_where_it_belongs() {
-        let failed = Found {
+        let failed = Finding {
             rule: Some("rls-off".to_owned()),
             ..found("rule-failed", "policies", "error")
         };

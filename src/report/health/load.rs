@@ -4,17 +4,20 @@
 
 use serde::de::DeserializeOwned;
 
-use super::component::{Found, Health};
+use super::super::data::Finding;
+use super::component::Health;
 use super::facts::{Coverage, Data, Expected, Facts, Known, Rollout, Status};
 use super::grade;
 use crate::policy::spi;
 use crate::policy::subtransaction::attempt_reading;
 
-const FOUND: &str = "
+const FINDINGS: &str = "
 SELECT pg_catalog.jsonb_build_object('code', v.code, 'rule', r.code, 'topic', r.topic, 'level', v.level,
-  'waived', v.waived)::pg_catalog.text
+  'object', v.object, 'detail', v.detail, 'remediation', v.remediation, 'waived', v.waived,
+  'reason', v.reason)::pg_catalog.text
 FROM tenancy.validate() AS v
-LEFT JOIN tenancy.rules AS r ON r.code = CASE v.code WHEN 'rule-failed' THEN pg_catalog.substr(v.object, 6) ELSE v.code END";
+LEFT JOIN tenancy.rules AS r ON r.code = CASE v.code WHEN 'rule-failed' THEN pg_catalog.substr(v.object, 6) ELSE v.code END
+ORDER BY v.code COLLATE \"C\", v.object COLLATE \"C\"";
 
 const STATUS: &str = "
 SELECT pg_catalog.to_jsonb(s)::pg_catalog.text FROM tenancy.status() AS s";
@@ -48,12 +51,12 @@ SELECT pg_catalog.jsonb_build_object('tables', pg_catalog.count(*),
 FROM tenancy.tenant_tables AS t JOIN pg_catalog.pg_class AS c ON c.oid = t.relation";
 
 /// What the validator finds.
-pub fn found() -> Known<Vec<Found>> {
-    attempt_reading(|| spi::rows(FOUND, &[])).map_err(|failure| failure.sentence())
+pub fn found() -> Known<Vec<Finding>> {
+    attempt_reading(|| spi::rows(FINDINGS, &[])).map_err(|failure| failure.sentence())
 }
 
 /// All components, the worst first, with these findings.
-pub fn health_with(found: &Known<Vec<Found>>) -> Vec<Health> {
+pub fn health_with(found: &Known<Vec<Finding>>) -> Vec<Health> {
     grade::graded(&Facts {
         found: found.clone(),
         status: attempt_reading(|| spi::rows::<Status>(STATUS, &[]))

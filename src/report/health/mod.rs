@@ -18,8 +18,8 @@ mod grade;
 mod load;
 mod told;
 
-pub use component::{Found, Grade, Health};
-pub use load::health_with;
+pub use component::{Grade, Health};
+pub use load::{found, health_with};
 
 use pgrx::iter::TableIterator;
 use pgrx::prelude::*;
@@ -40,7 +40,7 @@ fn health() -> TableIterator<
         name!(look_at, String),
     ),
 > {
-    let components = health_with(&load::found());
+    let components = health_with(&found());
     TableIterator::new(components.into_iter().map(|health| {
         (
             health.component.to_owned(),

@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use super::component::{Found, Grade, Health, Part, part};
+use super::super::data::Finding;
+use super::component::{Grade, Health, Part, part};
 use super::facts::{Facts, Known};
 
 /// What findings say of one component.
@@ -15,7 +16,7 @@ pub struct Told {
 }
 
 /// Counts and codes; findings of level info and waived ones are told and lower nothing.
-pub fn told(found: &Known<Vec<Found>>, wanted: Part) -> Told {
+pub fn told(found: &Known<Vec<Finding>>, wanted: Part) -> Told {
     let all = match found {
         Ok(all) => all,
         Err(why) => {
