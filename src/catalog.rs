@@ -156,6 +156,12 @@ pub fn role_name(role: pg_sys::Oid) -> String {
     unsafe { string_from(pg_sys::GetUserNameFromId(role, true)) }.unwrap_or_default()
 }
 
+/// The name of the acting role; asked before another role acts.
+pub fn current_role_name() -> String {
+    // SAFETY: a plain read of the backend's state.
+    role_name(unsafe { pg_sys::GetUserId() })
+}
+
 /// The role of that name; `None` when there is none.
 pub fn role_oid(name: &str) -> Option<pg_sys::Oid> {
     let name = c_string(name);

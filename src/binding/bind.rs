@@ -332,7 +332,10 @@ fn check_columns(
         (tenants, &definition.tenants_active),
     ] {
         if let (Some(relation), Some(active)) = (relation, active) {
-            load::require_trust(catalog::relation_owner(relation)?, &caller())?;
+            load::require_trust(
+                catalog::relation_owner(relation)?,
+                &catalog::current_role_name(),
+            )?;
             let facts = expression::analyze(relation, active)?;
             if !facts.depends_only_on_its_row {
                 pgrx::ereport!(
@@ -387,11 +390,6 @@ pub fn leads_an_index(relation: pg_sys::Oid, column: i16) -> bool {
     }
 }
 
-fn caller() -> String {
-    // SAFETY: a plain read of the backend's state.
-    catalog::role_name(unsafe { pg_sys::GetUserId() })
-}
-
 fn bound_relations(definition: &Definition) -> Vec<pg_sys::Oid> {
     definition.relations().filter_map(load::find).collect()
 }
@@ -417,7 +415,7 @@ fn replace(definition: &Definition, relations: &[pg_sys::Oid]) -> Result<()> {
         "INSERT INTO tenancy.binding_definition AS b (definition, bound_by) VALUES ($1, $2::pg_catalog.name)
          ON CONFLICT (singleton) DO UPDATE
          SET definition = excluded.definition, bound_by = excluded.bound_by, bound_at = pg_catalog.now()",
-        Some((document, caller())),
+        Some((document, catalog::current_role_name())),
     )
 }
 

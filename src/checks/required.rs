@@ -128,8 +128,7 @@ fn require_rows(
             ));
         }
         check_key(&table, &key_column, each == "tenant")?;
-        // SAFETY: reads who is asking, before another role acts.
-        let caller = catalog::role_name(unsafe { pg_sys::GetUserId() });
+        let caller = catalog::current_role_name();
         if let Some(condition) = condition {
             table.for_expression_of(&caller)?;
             let _path = PinnedSearchPath::new();

@@ -98,7 +98,8 @@ fn register_context(
         };
         check_values(key, &registration)?;
         let earlier = earlier(key)?;
-        let statement = load::statement(key, &registration, &caller(), &binding)?;
+        let statement =
+            load::statement(key, &registration, &catalog::current_role_name(), &binding)?;
         if !statement.depends_only_on_its_rows {
             pgrx::ereport!(
                 NOTICE,
@@ -150,11 +151,6 @@ fn unregister_context(key: Option<&str>, missing_ok: Option<bool>) {
     checked().or_raise();
 }
 
-fn caller() -> String {
-    // SAFETY: a plain read of the backend's state.
-    catalog::role_name(unsafe { pg_sys::GetUserId() })
-}
-
 /// What is registered under the key; the caller must administer its tables, and the binding.
 fn earlier(key: &str) -> Result<Option<Registration>> {
     let Some(table) = load::registry_table() else {
@@ -186,7 +182,7 @@ fn replace(key: &str, registration: &Registration, earlier: Option<Registration>
          ON CONFLICT (key) DO UPDATE
          SET definition = excluded.definition, registered_by = excluded.registered_by, registered_at = pg_catalog.now()",
         key,
-        Some((document, caller())),
+        Some((document, catalog::current_role_name())),
     )?;
     match earlier {
         Some(earlier) => remove_unused_triggers(&earlier),

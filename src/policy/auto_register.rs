@@ -142,8 +142,7 @@ fn register(wanted: &AutoSchema) -> Result<()> {
         .hint("Give a schema of the application."));
     }
     require_schema_administrator(schema, Some(there.owner))?;
-    // SAFETY: reads who is asking, before another role acts.
-    let caller = catalog::role_name(unsafe { pg_sys::GetUserId() });
+    let caller = catalog::current_role_name();
     let _role = ActingRole::new(extension_owner()?);
     // A schema that was renamed since is registered under its name of then.
     spi::execute(

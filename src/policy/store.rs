@@ -244,8 +244,7 @@ pub fn save(row: &Row, previous: Option<&Row>) -> Result<()> {
     if previous == Some(row) {
         return Ok(());
     }
-    // SAFETY: reads who is asking, before another role acts.
-    let caller = catalog::role_name(unsafe { pg_sys::GetUserId() });
+    let caller = catalog::current_role_name();
     let _role = ActingRole::new(extension_owner()?);
     if let Some(previous) = previous
         && (previous.schema_name != row.schema_name || previous.table_name != row.table_name)

@@ -6,6 +6,7 @@
 
 use pgrx::pg_sys;
 
+use crate::binding::is_built_in;
 use crate::catalog::{self, quote_identifier as quoted};
 
 /// Locks the tables as reading does, until the transaction ends, and says why they cannot be read; `query` is what
@@ -66,7 +67,7 @@ fn foreign_column(relation: pg_sys::Oid, query: &str) -> Option<String> {
 }
 
 fn is_trusted(type_oid: pg_sys::Oid) -> bool {
-    if type_oid.to_u32() < pg_sys::FirstUnpinnedObjectId {
+    if is_built_in(type_oid) {
         return true;
     }
     // SAFETY: a catalog lookup by oid; the tuple is released before returning.

@@ -4,7 +4,6 @@
 //! the list, marked.
 
 use pgrx::datum::TimestampWithTimeZone;
-use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::catalog;
@@ -57,8 +56,7 @@ fn waive(
             );
         }
         apply::see_own_changes();
-        // SAFETY: reads who is asking, before another role acts.
-        let caller = catalog::role_name(unsafe { pg_sys::GetUserId() });
+        let caller = catalog::current_role_name();
         let _role = ActingRole::new(extension_owner()?);
         spi::execute(
             "INSERT INTO tenancy.waivers (code, object, reason, until, waived_by)

@@ -104,8 +104,7 @@ impl Asker {
     /// Its line.
     pub fn line(&self) -> Line {
         let Some(role) = self.role else {
-            // SAFETY: a plain read of the backend's state.
-            let caller = catalog::role_name(unsafe { pg_sys::GetUserId() });
+            let caller = catalog::current_role_name();
             return Line::new(
                 "role",
                 "any that is bound",
