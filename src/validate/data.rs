@@ -280,13 +280,5 @@ fn findings_of_data(
     ),
 > {
     let rows = findings(names(schemas), sample_rows).or_raise();
-    TableIterator::new(rows.into_iter().map(|found| {
-        (
-            found.code,
-            found.level,
-            found.object,
-            found.detail,
-            found.remediation,
-        )
-    }))
+    TableIterator::new(rows.into_iter().map(Finding::columns))
 }

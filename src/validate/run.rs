@@ -35,6 +35,19 @@ pub struct Finding {
     pub remediation: Option<String>,
 }
 
+impl Finding {
+    /// As SQL returns it.
+    pub fn columns(self) -> (String, String, String, String, Option<String>) {
+        (
+            self.code,
+            self.level,
+            self.object,
+            self.detail,
+            self.remediation,
+        )
+    }
+}
+
 const RULES: &str = "
 SELECT pg_catalog.jsonb_build_object('code', r.code, 'level', r.level, 'query', r.query)::pg_catalog.text
 FROM tenancy.rules r WHERE (r.topic = 'data') = $1 ORDER BY r.code COLLATE \"C\"";
@@ -135,13 +148,5 @@ fn findings_of_rules(
     ),
 > {
     let rows = findings(names(schemas)).or_raise();
-    TableIterator::new(rows.into_iter().map(|found| {
-        (
-            found.code,
-            found.level,
-            found.object,
-            found.detail,
-            found.remediation,
-        )
-    }))
+    TableIterator::new(rows.into_iter().map(Finding::columns))
 }

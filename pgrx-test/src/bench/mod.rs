@@ -11,6 +11,7 @@ mod filters;
 mod hot_function;
 mod instructions;
 mod lookups;
+mod many_tables;
 mod membership;
 mod memory;
 mod pgbench;

@@ -3,13 +3,12 @@
 use anyhow::{Result, ensure};
 
 use super::Bench;
-use super::report::{Bound, Figure, Unit};
+use super::many_tables::{self, KEYS};
+use super::report::Figure;
 use super::session::{self, Measured, Session};
 use super::stats::Summary;
-use crate::fixture::Server;
 
-/// Foreign keys, and policies of the user's own, of each table.
-const KEYS: u64 = 3;
+/// Policies of the user's own, of each table.
 const POLICIES: [(&str, &str); 4] = [
     ("SELECT", "USING"),
     ("INSERT", "WITH CHECK"),
@@ -17,34 +16,35 @@ const POLICIES: [(&str, &str); 4] = [
     ("DELETE", "USING"),
 ];
 
+/// What is done with a thousand tables before they are validated.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Policies {
+    Own,
+    Generated,
+}
+
 pub(crate) fn measure(bench: &Bench) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
-    for policies in ["own policies", "protected"] {
-        let mut before: Option<(u64, Summary)> = None;
-        for tables in bench.scale.schema_tables {
-            let (summary, findings) = validate(bench, *tables, policies == "protected")?;
+    for (variant, policies) in [
+        ("own policies", Policies::Own),
+        ("protected", Policies::Generated),
+    ] {
+        figures.extend(many_tables::growth(bench, variant, 2.4, |tables| {
+            let (summary, findings) = validate(bench, tables, policies)?;
             let what = format!(
                 "validate, {tables} tables, {} keys, {findings} findings",
-                *tables * KEYS
+                tables * KEYS
             );
-            let figure = Figure::new(what, policies, Unit::Milliseconds, summary.clone());
-            figures.push(match &before {
-                None => figure,
-                // Twice the tables: what grows with their square takes four times as long.
-                Some((fewer, earlier)) => figure
-                    .against(format!("{fewer} tables"), earlier)
-                    .target(Bound::AtMost(2.4)),
-            });
-            before = Some((*tables, summary));
-        }
+            Ok((what, summary))
+        })?);
     }
     Ok(figures)
 }
 
-fn validate(bench: &Bench, tables: u64, protected: bool) -> Result<(Summary, String)> {
+fn validate(bench: &Bench, tables: u64, policies: Policies) -> Result<(Summary, String)> {
     let server = bench.loaded;
-    let database = format!("validate_{tables}_{protected}");
-    generate(server, &database, tables, protected)?;
+    let database = format!("validate_{tables}_{policies:?}").to_lowercase();
+    generate(bench, &database, tables, policies)?;
     let mut samples = Vec::new();
     let mut findings = String::new();
     for _ in 0..bench.scale.schema_rounds {
@@ -65,40 +65,22 @@ fn validate(bench: &Bench, tables: u64, protected: bool) -> Result<(Summary, Str
     Ok((Summary::of(samples), findings))
 }
 
-fn generate(server: &Server, database: &str, tables: u64, protected: bool) -> Result<()> {
-    session::open(server, "postgres", &server.superuser, "")?
-        .execute_all(&format!("CREATE DATABASE {database}"))?;
-    let mut owner = session::open(server, database, &server.superuser, "")?;
-    owner.execute_all(
-        "CREATE EXTENSION pg_tenancy;
-         SELECT tenancy.bind(tenant_setting => 'app.current_tenant_id');
-         CREATE SCHEMA app",
-    )?;
-    let policies: String = if protected {
-        String::new()
-    } else {
-        POLICIES
-            .iter()
-            .map(|(command, clause)| {
-                format!(
-                    "EXECUTE format('CREATE POLICY own_{command} ON app.t%s FOR {command} {clause} (tenant_id = current_tenant_id())', i);"
-                )
-            })
-            .chain(["EXECUTE format('ALTER TABLE app.t%s ENABLE ROW LEVEL SECURITY', i);".to_owned()])
-            .collect()
+fn generate(bench: &Bench, database: &str, tables: u64, policies: Policies) -> Result<()> {
+    let own: String = POLICIES
+        .iter()
+        .map(|(command, clause)| {
+            format!(
+                "EXECUTE format('CREATE POLICY own_{command} ON app.t%s FOR {command} {clause} (tenant_id = current_tenant_id())', i);"
+            )
+        })
+        .chain(["EXECUTE format('ALTER TABLE app.t%s ENABLE ROW LEVEL SECURITY', i);".to_owned()])
+        .collect();
+    let each = match policies {
+        Policies::Own => own.as_str(),
+        Policies::Generated => "",
     };
-    // Each table points at itself or at earlier ones.
-    owner.execute_all(&format!(
-        "DO $$ BEGIN
-             FOR i IN 1..{tables} LOOP
-                 EXECUTE format('CREATE TABLE app.t%s (id bigint PRIMARY KEY, tenant_id uuid NOT NULL,
-                     a bigint REFERENCES app.t%s, b bigint REFERENCES app.t%s, c bigint REFERENCES app.t%s)',
-                     i, greatest(i - 1, 1), greatest(i / 2, 1), greatest(i - 7, 1));
-                 {policies}
-             END LOOP;
-         END $$"
-    ))?;
-    if protected {
+    let mut owner = many_tables::database(bench.loaded, database, tables, each)?;
+    if policies == Policies::Generated {
         owner.execute_all("SELECT * FROM tenancy.protect_schema('app', mode => 'enforce')")?;
     }
     owner.execute_all("VACUUM (FREEZE, ANALYZE)")

@@ -5,34 +5,18 @@
 use anyhow::{Result, ensure};
 
 use super::Bench;
-use super::report::{Bound, Figure, Unit};
+use super::many_tables::{self, KEYS};
+use super::report::Figure;
 use super::session::{self, Measured, Session};
 use super::stats::Summary;
-use crate::fixture::Server;
-
-/// Foreign keys of each table.
-const KEYS: usize = 3;
 
 pub(crate) fn measure(bench: &Bench) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for keys in ["report", "replace"] {
-        let mut before: Option<(u64, Summary)> = None;
-        for tables in bench.scale.schema_tables {
-            let summary = protect(bench, *tables, keys)?;
-            let what = format!(
-                "protect_schema, {tables} tables, {} keys",
-                *tables * KEYS as u64
-            );
-            let figure = Figure::new(what, keys, Unit::Milliseconds, summary.clone());
-            figures.push(match &before {
-                None => figure,
-                // Twice the tables: what grows with their square takes four times as long.
-                Some((fewer, earlier)) => figure
-                    .against(format!("{fewer} tables"), earlier)
-                    .target(Bound::AtMost(2.5)),
-            });
-            before = Some((*tables, summary));
-        }
+        figures.extend(many_tables::growth(bench, keys, 2.5, |tables| {
+            let what = format!("protect_schema, {tables} tables, {} keys", tables * KEYS);
+            Ok((what, protect(bench, tables, keys)?))
+        })?);
     }
     Ok(figures)
 }
@@ -40,7 +24,8 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<Figure>> {
 fn protect(bench: &Bench, tables: u64, keys: &str) -> Result<Summary> {
     let server = bench.loaded;
     let original = format!("schema_{tables}_{keys}");
-    generate(server, &original, tables)?;
+    many_tables::database(server, &original, tables, "")?
+        .execute_all("VACUUM (FREEZE, ANALYZE)")?;
     let mut samples = Vec::new();
     for round in 0..bench.scale.schema_rounds {
         let copy = format!("{original}_{round}");
@@ -61,26 +46,4 @@ fn protect(bench: &Bench, tables: u64, keys: &str) -> Result<Summary> {
         admin.execute_all(&format!("DROP DATABASE {copy} WITH (FORCE)"))?;
     }
     Ok(Summary::of(samples))
-}
-
-fn generate(server: &Server, database: &str, tables: u64) -> Result<()> {
-    session::open(server, "postgres", &server.superuser, "")?
-        .execute_all(&format!("CREATE DATABASE {database}"))?;
-    let mut owner = session::open(server, database, &server.superuser, "")?;
-    owner.execute_all(
-        "CREATE EXTENSION pg_tenancy;
-         SELECT tenancy.bind(tenant_setting => 'app.current_tenant_id');
-         CREATE SCHEMA app",
-    )?;
-    // Each table points at itself or at earlier ones.
-    owner.execute_all(&format!(
-        "DO $$ BEGIN
-             FOR i IN 1..{tables} LOOP
-                 EXECUTE format('CREATE TABLE app.t%s (id bigint PRIMARY KEY, tenant_id uuid NOT NULL,
-                     a bigint REFERENCES app.t%s, b bigint REFERENCES app.t%s, c bigint REFERENCES app.t%s)',
-                     i, greatest(i - 1, 1), greatest(i / 2, 1), greatest(i - 7, 1));
-             END LOOP;
-         END $$"
-    ))?;
-    owner.execute_all("VACUUM (FREEZE, ANALYZE)")
 }
