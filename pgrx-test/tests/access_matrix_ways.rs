@@ -25,11 +25,7 @@ fn said(stage: &Stage, role: &str, table: &str, command: &str) -> [String; 3] {
 }
 
 fn notes(session: &mut Client, sql: &str) -> String {
-    let rows = session.rows(sql);
-    let mut notes: Vec<String> = rows
-        .into_iter()
-        .filter_map(|mut row| row.remove(0))
-        .collect();
+    let mut notes = session.texts(sql);
     notes.sort();
     notes.join(" ")
 }
@@ -311,9 +307,8 @@ fn it_is_asked_with_care() {
     let idle = stage.database.role("idle");
     let listed = |session: &mut Client| -> BTreeSet<String> {
         session
-            .rows("SELECT DISTINCT role FROM tenancy.access_matrix()")
+            .texts("SELECT DISTINCT role FROM tenancy.access_matrix()")
             .into_iter()
-            .filter_map(|mut row| row.remove(0))
             .collect()
     };
     let roles = listed(&mut session);

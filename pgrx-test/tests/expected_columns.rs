@@ -26,12 +26,9 @@ fn give(database: &Database, owner: &str) {
 /// `table.column STATUS` of all that is not OK.
 fn wrong(session: &mut Client, call: &str) -> Vec<String> {
     session
-        .rows(&format!(
+        .texts(&format!(
             "SELECT table_name || '.' || column_name || ' ' || status FROM {call} WHERE status <> 'OK' ORDER BY 1"
         ))
-        .into_iter()
-        .map(|mut row| row.remove(0).expect("text"))
-        .collect()
 }
 
 /// The status of the only rule.

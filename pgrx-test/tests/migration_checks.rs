@@ -17,12 +17,9 @@ fn said(session: &mut Client, call: &str, check: &str) -> String {
 
 fn statuses(session: &mut Client, call: &str) -> Vec<String> {
     session
-        .rows(&format!(
+        .texts(&format!(
             "SELECT \"check\" || ': ' || status || ' ' || detail FROM tenancy.{call} WHERE status <> 'ok' ORDER BY 1"
         ))
-        .into_iter()
-        .map(|mut row| row.remove(0).expect("text"))
-        .collect()
 }
 
 const PRE: &str = "pre_migration_check()";

@@ -154,15 +154,11 @@ fn a_failed_table_keeps_no_lock_and_a_locked_one_is_waited_for_as_long_as_asked(
     let a3 = rows.iter().find(|row| row[0].as_deref() == Some("app.a3"));
     let result = a3.unwrap()[2].clone().unwrap();
     assert!(result.contains("lock timeout"), "{result}");
-    let locked = stage.superuser().rows(
+    let locked = stage.superuser().texts(
         "SELECT DISTINCT c.relname FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
          JOIN pg_stat_activity s ON s.pid = l.pid AND s.state = 'idle in transaction' AND s.query LIKE 'SELECT relation%'
          WHERE c.relnamespace = 'app'::regnamespace AND c.relkind = 'r' ORDER BY 1",
     );
-    let locked: Vec<String> = locked
-        .into_iter()
-        .filter_map(|mut row| row.remove(0))
-        .collect();
     assert_eq!(locked, ["a1", "a2", "a4"]);
     owner.ok("COMMIT");
     other.ok("ROLLBACK");

@@ -284,11 +284,9 @@ fn member_read() {
     let world = World::new();
     world.enforce("members", "member_read", "tenant_id", "{}");
     let tenants = |session: &mut Client| {
-        let rows = session
-            .rows("SELECT DISTINCT right(tenant_id::text, 1) AS t FROM app.members ORDER BY t");
-        rows.into_iter()
-            .filter_map(|mut row| row.remove(0))
-            .collect::<String>()
+        session
+            .texts("SELECT DISTINCT right(tenant_id::text, 1) AS t FROM app.members ORDER BY t")
+            .concat()
     };
     assert_eq!(
         tenants(&mut world.user("two")),

@@ -316,10 +316,7 @@ fn each_tenant_is_run_alone() {
     let stage = Stage::new(BIND);
     let mut jobs = stage.jobs();
     let outcome = |jobs: &mut Client, arguments: &str| {
-        jobs.rows(&format!("SELECT left(tenant, 1) || ' ' || coalesce(rows::text, '-') || ' ' || coalesce(error, '') FROM tenancy.for_each_tenant({arguments})"))
-            .into_iter()
-            .map(|mut row| row.remove(0).expect("text"))
-            .collect::<Vec<_>>()
+        jobs.texts(&format!("SELECT left(tenant, 1) || ' ' || coalesce(rows::text, '-') || ' ' || coalesce(error, '') FROM tenancy.for_each_tenant({arguments})"))
     };
     // C is not active.
     assert_eq!(

@@ -45,10 +45,7 @@ fn require(session: &mut Client) {
 /// `check relation count` of every fault.
 fn faults(session: &mut Client) -> Vec<String> {
     session
-        .rows("SELECT \"check\" || ' ' || relation || ' ' || coalesce(count::text, '?') FROM tenancy.check_data_consistency() ORDER BY 1")
-        .into_iter()
-        .map(|mut row| row.remove(0).expect("text"))
-        .collect()
+        .texts("SELECT \"check\" || ' ' || relation || ' ' || coalesce(count::text, '?') FROM tenancy.check_data_consistency() ORDER BY 1")
 }
 
 #[test]

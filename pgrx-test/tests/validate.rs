@@ -10,14 +10,6 @@ use policy_support::Stage;
 const LIST: &str =
     "SELECT code || ' ' || object FROM tenancy.validate() WHERE level <> 'info' ORDER BY 1";
 
-fn listed(session: &mut postgres::Client, sql: &str) -> Vec<String> {
-    session
-        .rows(sql)
-        .into_iter()
-        .map(|mut row| row.remove(0).expect("text"))
-        .collect()
-}
-
 /// A table of tenants without protection, which the application may use.
 fn leaky() -> Stage {
     let stage = Stage::new();
@@ -177,7 +169,7 @@ fn it_reads_only_and_anybody_may_ask() {
     let stage = leaky();
     for mut session in [stage.owner(), stage.nobody()] {
         session.ok("BEGIN READ ONLY");
-        let found = listed(&mut session, LIST);
+        let found = session.texts(LIST);
         assert!(
             found.contains(&"rls-off table app.t".to_owned()),
             "{found:?}"
@@ -209,7 +201,7 @@ fn nothing_of_the_callers_runs() {
         CREATE POLICY p ON app.t USING (trap.boom());
         ALTER TABLE app.t ENABLE ROW LEVEL SECURITY;
         SET search_path = trap, pg_catalog");
-    let found = listed(&mut superuser, LIST);
+    let found = superuser.texts(LIST);
     assert!(
         !found.iter().any(|line| line.starts_with("rule-failed")),
         "{found:?}"
@@ -226,7 +218,7 @@ fn a_rule_that_fails_is_a_finding_and_the_others_go_on() {
     let stage = leaky();
     let mut superuser = stage.superuser();
     superuser.ok("UPDATE tenancy.rules SET query = 'SELECT NULL AS schema, (1 / 0)::text AS object, NULL AS detail, NULL AS remediation' WHERE code = 'grant-truncate'");
-    let found = listed(&mut superuser, LIST);
+    let found = superuser.texts(LIST);
     assert!(
         found.contains(&"rule-failed rule grant-truncate".to_owned()),
         "{found:?}"
@@ -297,7 +289,7 @@ fn no_false_alarm_in_the_reference_systems() {
         (&AGENTS, AGENTS_HOLES),
     ] {
         let system = scenario_support::Stage::new(scenario);
-        let found = listed(&mut system.superuser(), LIST);
+        let found = system.superuser().texts(LIST);
         let of_system: Vec<_> = scenario
             .roles
             .iter()
@@ -344,10 +336,9 @@ fn the_holes_of_a_reference_system_are_closed_by_their_remediations() {
             "55000",
             "not tight",
         );
-        for remediation in listed(
-            &mut superuser,
-            "SELECT DISTINCT remediation FROM tenancy.validate() WHERE level <> 'info'",
-        ) {
+        for remediation in superuser
+            .texts("SELECT DISTINCT remediation FROM tenancy.validate() WHERE level <> 'info'")
+        {
             superuser.ok(&remediation);
         }
         superuser.ok("SELECT tenancy.assert_valid('warn')");
@@ -358,18 +349,18 @@ fn the_holes_of_a_reference_system_are_closed_by_their_remediations() {
 fn what_the_extension_itself_lacks_is_said() {
     let unbound = Stage::unbound();
     let codes = "SELECT code FROM tenancy.validate() WHERE object NOT LIKE 'role %' ORDER BY code";
-    let found = listed(&mut unbound.superuser(), codes);
+    let found = unbound.superuser().texts(codes);
     assert!(found.contains(&"binding-missing".to_owned()), "{found:?}");
     assert!(!found.contains(&"not-preloaded".to_owned()), "{found:?}");
     assert!(!found.contains(&"library-version".to_owned()), "{found:?}");
     unbound
         .superuser()
         .ok("UPDATE pg_extension SET extversion = '0.0.1' WHERE extname = 'pg_tenancy'");
-    let found = listed(&mut unbound.superuser(), codes);
+    let found = unbound.superuser().texts(codes);
     assert!(found.contains(&"library-version".to_owned()), "{found:?}");
 
     let plain = Database::new(Server::plain());
-    let found = listed(&mut plain.superuser(), codes);
+    let found = plain.superuser().texts(codes);
     assert!(found.contains(&"not-preloaded".to_owned()), "{found:?}");
 }
 
@@ -384,9 +375,8 @@ fn a_guard_that_is_off_is_found_and_switched_on() {
     let codes = "SELECT code FROM tenancy.validate() WHERE code IN ('guard-off', 'cache-off') ORDER BY code";
     assert!(superuser.rows(codes).is_empty());
     superuser.ok("ALTER TABLE app.members DISABLE TRIGGER USER");
-    assert_eq!(listed(&mut superuser, codes), ["cache-off", "guard-off"]);
-    for remediation in listed(
-        &mut superuser,
+    assert_eq!(superuser.texts(codes), ["cache-off", "guard-off"]);
+    for remediation in superuser.texts(
         "SELECT remediation FROM tenancy.validate() WHERE code IN ('guard-off', 'cache-off')",
     ) {
         superuser.ok(&remediation);

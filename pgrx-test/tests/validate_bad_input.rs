@@ -14,12 +14,9 @@ const FAILED: &str = "SELECT object || ': ' || detail FROM tenancy.validate() WH
 
 fn found(session: &mut Client, code: &str) -> Vec<String> {
     session
-        .rows(&format!(
+        .texts(&format!(
             "SELECT object FROM tenancy.validate('{{app}}') WHERE code = '{code}' ORDER BY object COLLATE \"C\""
         ))
-        .into_iter()
-        .map(|mut row| row.remove(0).expect("an object"))
-        .collect()
 }
 
 fn nothing_failed(session: &mut Client) {

@@ -6,7 +6,6 @@ mod scenario_support;
 use pgrx_test::fixture::{ClientExt, expect_error};
 use pgrx_test::scenario::{AGENTS, INSIGHTS, OKR, STUDIO};
 use policy_support::{A, B, Stage};
-use postgres::Client;
 
 const GONE: &str = "00000000-0000-0000-0000-00000000000f";
 
@@ -32,26 +31,18 @@ fn tidy() -> Stage {
 
 const FOUND: &str = "SELECT level || ' ' || code || ' ' || object || ': ' || split_part(detail, ':', 1) FROM tenancy.validate_data() ORDER BY code, object";
 
-fn listed(session: &mut Client, sql: &str) -> Vec<String> {
-    session
-        .rows(sql)
-        .into_iter()
-        .map(|mut row| row.remove(0).expect("text"))
-        .collect()
-}
-
 #[test]
 fn bad_rows_are_counted_and_good_ones_are_not() {
     let stage = tidy();
     let mut superuser = stage.superuser();
-    assert!(listed(&mut superuser, FOUND).is_empty());
+    assert!(superuser.texts(FOUND).is_empty());
     superuser.ok(&format!(
         "INSERT INTO app.children VALUES (11, '{A}', 2), (12, '{B}', 1), (13, NULL, 2), (14, '{GONE}', NULL);
          INSERT INTO app.users VALUES ('c'); INSERT INTO app.members VALUES ('a', NULL);
          INSERT INTO app.tenants VALUES ('00000000-0000-0000-0000-00000000000c')"
     ));
     assert_eq!(
-        listed(&mut superuser, FOUND),
+        superuser.texts(FOUND),
         [
             "error data-link-crosses table constraint children_parent_id_fkey on app.children: 2 rows pointing at rows of other tenants in app.parents",
             "warn data-tenant-null table column app.children.tenant_id: 1 row without a tenant",
@@ -64,16 +55,15 @@ fn bad_rows_are_counted_and_good_ones_are_not() {
     let query = superuser
         .text("SELECT split_part(detail, ': ', 2) FROM tenancy.validate_data() WHERE code = 'data-link-crosses'")
         .expect("a query");
-    let ids: Vec<_> = listed(&mut superuser, &query);
+    let ids: Vec<_> = superuser.texts(&query);
     assert_eq!(ids, ["11", "12"]);
-    for remediation in listed(
-        &mut superuser,
-        "SELECT remediation FROM tenancy.validate_data() WHERE remediation IS NOT NULL",
-    ) {
+    for remediation in superuser
+        .texts("SELECT remediation FROM tenancy.validate_data() WHERE remediation IS NOT NULL")
+    {
         superuser.ok(&remediation);
     }
     let codes = "SELECT code FROM tenancy.validate_data() WHERE level <> 'info'";
-    assert_eq!(listed(&mut superuser, codes), ["data-tenant-unknown"]);
+    assert_eq!(superuser.texts(codes), ["data-tenant-unknown"]);
     let row = "SELECT tenant_id FROM app.children WHERE id = 13";
     assert_eq!(superuser.text(row).as_deref(), Some(B));
 }
@@ -90,9 +80,7 @@ fn the_gate_asks_for_rows_only_where_told() {
     let findings =
         superuser.int("SELECT count(*) FROM tenancy.validate('{app}') WHERE code LIKE 'data-%'");
     assert_eq!(findings, 0);
-    for waived in listed(
-        &mut superuser,
-        "SELECT format('SELECT tenancy.waive(%L, %L, %L, %L)', code, object, 'of another test', 'infinity')
+    for waived in superuser.texts("SELECT format('SELECT tenancy.waive(%L, %L, %L, %L)', code, object, 'of another test', 'infinity')
          FROM tenancy.validate('{app}') WHERE level <> 'info' OR code = 'role-owner'",
     ) {
         superuser.ok(&waived);
@@ -129,7 +117,7 @@ fn what_the_caller_cannot_read_is_told_and_stops_the_gate() {
     let unseen = "SELECT level || ' ' || object || ': ' || detail FROM tenancy.validate_data('{app}') WHERE code = 'not-seen' ORDER BY object COLLATE \"C\"";
     assert!(superuser.rows(unseen).is_empty());
     assert_eq!(
-        listed(&mut stage.nobody(), unseen),
+        stage.nobody().texts(unseen),
         [
             "error rule data-link-crosses on table constraint children_parent_id_fkey on app.children: SELECT on app.children is not granted",
             "warn rule data-tenant-null on table column app.children.tenant_id: SELECT on app.children is not granted",
@@ -145,7 +133,7 @@ fn what_the_caller_cannot_read_is_told_and_stops_the_gate() {
         "not-seen: rule data-link-crosses",
     );
     // FORCE binds the owner as well.
-    let of_owner = listed(&mut stage.owner(), unseen);
+    let of_owner = stage.owner().texts(unseen);
     assert_eq!(of_owner.len(), 2, "{of_owner:?}");
 }
 
@@ -181,7 +169,7 @@ fn it_reads_only_tells_where_it_is_and_is_no_traffic() {
     let mut owner = stage.owner();
     owner.ok("SELECT tenancy.protect_table('app.children', mode => 'shadow')");
     owner.ok("BEGIN READ ONLY");
-    assert!(listed(&mut owner, FOUND).is_empty());
+    assert!(owner.texts(FOUND).is_empty());
     assert_eq!(owner.text("SELECT pg_current_xact_id_if_assigned()"), None);
     owner.ok("COMMIT");
     assert_eq!(
@@ -207,7 +195,7 @@ fn partitions_are_read_with_their_table_and_heirs_by_themselves() {
         CREATE TABLE app.part PARTITION OF app.parted FOR VALUES IN (1); CREATE TABLE app.heir () INHERITS (app.children);
         INSERT INTO app.parted VALUES (NULL, 1); INSERT INTO app.heir VALUES (77)");
     assert_eq!(
-        listed(&mut superuser, FOUND),
+        superuser.texts(FOUND),
         [
             "warn data-tenant-null table column app.heir.tenant_id: 1 row without a tenant",
             "warn data-tenant-null table column app.parted.tenant_id: 1 row without a tenant",
@@ -229,22 +217,19 @@ fn shared_rows_may_be_pointed_at_and_take_what_has_no_tenant() {
          UPDATE app.children SET shared = CASE id WHEN 1 THEN 1 WHEN 2 THEN 2 END"
     ));
     let null = "warn data-tenant-null table column app.shared.tenant_id: 1 row without a tenant";
-    assert_eq!(listed(&mut superuser, FOUND), [null]);
+    assert_eq!(superuser.texts(FOUND), [null]);
     superuser.ok("UPDATE app.children SET shared = 2 WHERE id = 1");
     assert_eq!(
-        listed(&mut superuser, FOUND),
+        superuser.texts(FOUND),
         [
             "error data-link-crosses table constraint children_shared_fkey on app.children: 1 row pointing at rows of other tenants in app.shared",
             null
         ]
     );
-    for remediation in listed(
-        &mut superuser,
-        "SELECT remediation FROM tenancy.validate_data()",
-    ) {
+    for remediation in superuser.texts("SELECT remediation FROM tenancy.validate_data()") {
         superuser.ok(&remediation);
     }
-    assert!(listed(&mut superuser, FOUND).is_empty());
+    assert!(superuser.texts(FOUND).is_empty());
 }
 
 #[test]
@@ -256,14 +241,14 @@ fn tenants_and_keys_of_other_types_are_compared_as_text() {
         CREATE TABLE app.\"T x\" (id int, \"tenant_id\" app.tenant); INSERT INTO app.\"T x\" VALUES (1, 'a'), (2, 'z');
         SELECT tenancy.bind(tenant_type => 'text', tenant_setting => 'app.current_tenant_id', tenants => 'app.tenants')");
     assert_eq!(
-        listed(&mut superuser, FOUND),
+        superuser.texts(FOUND),
         [
             "warn data-tenant-unknown table column app.\"T x\".tenant_id: 1 row of tenants that app.tenants does not have"
         ]
     );
     superuser.ok("SELECT tenancy.unbind(); SELECT tenancy.bind(tenant_type => 'text', tenant_setting => 'app.current_tenant_id')");
     assert_eq!(
-        listed(&mut superuser, FOUND),
+        superuser.texts(FOUND),
         ["info not-seen tenants: no table of tenants is bound"]
     );
 }
@@ -277,7 +262,7 @@ fn a_count_that_fails_is_a_finding_and_the_others_go_on() {
         UPDATE tenancy.rules SET query = 'SELECT 1 / 0' WHERE code = 'data-link-crosses'");
     let codes = "SELECT code || ' ' || object FROM tenancy.validate_data('{app}') WHERE level <> 'info' ORDER BY 1";
     assert_eq!(
-        listed(&mut superuser, codes),
+        superuser.texts(codes),
         [
             "data-tenant-null table column app.children.tenant_id",
             "rule-failed rule data-link-crosses",
@@ -318,9 +303,7 @@ fn nobodys_functions_are_run() {
     ));
     let mut superuser = stage.superuser();
     assert_eq!(
-        listed(
-            &mut superuser,
-            "SELECT level || ' ' || code || ' ' || object || ': ' || detail FROM tenancy.validate_data() ORDER BY object COLLATE \"C\""
+        superuser.texts("SELECT level || ' ' || code || ' ' || object || ': ' || detail FROM tenancy.validate_data() ORDER BY object COLLATE \"C\""
         ),
         [
             "error not-seen rule data-link-crosses on table constraint keyed_name_fkey on app.keyed: column name of app.keyed is of a type that its maker may have given casts",
@@ -339,7 +322,7 @@ fn no_false_alarm_in_the_reference_systems() {
     let mut wrong = Vec::new();
     for scenario in [&OKR, &INSIGHTS, &STUDIO, &AGENTS] {
         let system = scenario_support::Stage::new(scenario);
-        let found = listed(&mut system.superuser(), FOUND);
+        let found = system.superuser().texts(FOUND);
         let found: Vec<_> = found
             .into_iter()
             .filter(|line| !line.starts_with("info"))

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use pgrx_test::fixture::{ClientExt, Database, Server, describe};
 use postgres::Client;
-use validate_support::{filled, policies, relations, roles};
+use validate_support::{cases, place};
 
 /// What cannot be beside the others: no binding beside guarded columns, another server, another
 /// library. `validate.rs` and `validate_server.rs` have them.
@@ -53,17 +53,14 @@ fn leaky() -> Leaky {
     let app = database.role("app");
     let mut session = database.superuser();
     session.ok(IDENTITY);
-    let cases = [policies::CASES, relations::CASES, roles::CASES];
-    for (number, case) in cases.into_iter().flatten().enumerate() {
-        let text = relations::parented(&roles::applied(case.guilty));
-        let schema = format!("g{number}");
-        let other = if text.contains("{other}") {
-            database.role(&schema)
-        } else {
-            String::new()
-        };
-        session.ok(&format!("CREATE SCHEMA {schema}"));
-        session.ok(&filled(&text, &schema, &app, &other));
+    for (number, case) in cases().enumerate() {
+        place(
+            &database,
+            &mut session,
+            &app,
+            &format!("g{number}"),
+            case.guilty,
+        );
     }
     session.ok(ROWS);
     let subscription = format!("sub_{}", database.name);
@@ -140,12 +137,7 @@ fn mend(session: &mut Client) {
         ORDER BY place";
     let mut before = Vec::new();
     loop {
-        let given: Vec<String> = session
-            .rows(GIVEN)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .collect();
+        let given = session.texts(GIVEN);
         if given.is_empty() || given == before {
             return;
         }
@@ -165,9 +157,5 @@ fn mend(session: &mut Client) {
 }
 
 fn column(session: &mut Client, sql: &str) -> BTreeSet<String> {
-    session
-        .rows(sql)
-        .into_iter()
-        .filter_map(|mut row| row.remove(0))
-        .collect()
+    session.texts(sql).into_iter().collect()
 }

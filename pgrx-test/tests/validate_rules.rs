@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use pgrx_test::fixture::{ClientExt, Database, Server};
 use postgres::Client;
-use validate_support::{Case, filled, policies, relations, roles};
+use validate_support::{Case, cases, filled, place};
 
 struct Found {
     code: String,
@@ -68,22 +68,11 @@ fn leaky() -> Leaky {
         "SELECT tenancy.bind(tenant_setting => 'app.current_tenant_id',
                 platform_tenant => '00000000-0000-0000-0000-000000000001')",
     );
-    let cases: Vec<&'static Case> = [policies::CASES, relations::CASES, roles::CASES]
-        .into_iter()
-        .flatten()
-        .collect();
     let (mut placed, mut innocents) = (Vec::new(), Vec::new());
-    for (number, case) in cases.into_iter().enumerate() {
+    for (number, case) in cases().enumerate() {
         for (kind, text) in [("g", case.guilty), ("i", case.innocent)] {
-            let text = relations::parented(&roles::applied(text));
             let schema = format!("{kind}{number}");
-            let other = if text.contains("{other}") {
-                database.role(&schema)
-            } else {
-                String::new()
-            };
-            session.ok(&format!("CREATE SCHEMA {schema}"));
-            session.ok(&filled(&text, &schema, &app, &other));
+            let other = place(&database, &mut session, &app, &schema, text);
             if kind == "g" {
                 let object = filled(case.object, &schema, &app, &other);
                 placed.push(Placed { case, object });
@@ -185,13 +174,10 @@ fn every_rule_is_tried_and_documented() {
     let database = Database::new(Server::preloaded());
     let rules: BTreeSet<String> = database
         .superuser()
-        .rows("SELECT code FROM tenancy.rules")
+        .texts("SELECT code FROM tenancy.rules")
         .into_iter()
-        .filter_map(|mut row| row.remove(0))
         .collect();
-    let tried: BTreeSet<String> = [policies::CASES, relations::CASES, roles::CASES]
-        .into_iter()
-        .flatten()
+    let tried: BTreeSet<String> = cases()
         .map(|case| case.code)
         .chain(TRIED_ELSEWHERE.iter().copied())
         .map(str::to_owned)

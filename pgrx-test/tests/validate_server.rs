@@ -7,13 +7,9 @@ use policy_support::Stage;
 use postgres::Client;
 
 fn found(session: &mut Client, code: &str) -> Vec<String> {
-    session
-        .rows(&format!(
-            "SELECT object FROM tenancy.validate() WHERE code = '{code}' ORDER BY 1"
-        ))
-        .into_iter()
-        .map(|mut row| row.remove(0).expect("an object"))
-        .collect()
+    session.texts(&format!(
+        "SELECT object FROM tenancy.validate() WHERE code = '{code}' ORDER BY 1"
+    ))
 }
 
 #[test]

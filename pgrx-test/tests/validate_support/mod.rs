@@ -5,6 +5,9 @@
 
 #![allow(dead_code)]
 
+use pgrx_test::fixture::{ClientExt, Database};
+use postgres::Client;
+
 pub mod policies;
 pub mod relations;
 pub mod roles;
@@ -52,6 +55,33 @@ pub const fn told(
         mended: false,
         innocent,
     }
+}
+
+/// All cases.
+pub fn cases() -> impl Iterator<Item = &'static Case> {
+    [policies::CASES, relations::CASES, roles::CASES]
+        .into_iter()
+        .flatten()
+}
+
+/// Makes that text's objects in a schema of that name, and the other role where it names one, which is
+/// returned; else an empty name.
+pub fn place(
+    database: &Database,
+    session: &mut Client,
+    app: &str,
+    schema: &str,
+    text: &str,
+) -> String {
+    let text = relations::parented(&roles::applied(text));
+    let other = if text.contains("{other}") {
+        database.role(schema)
+    } else {
+        String::new()
+    };
+    session.ok(&format!("CREATE SCHEMA {schema}"));
+    session.ok(&filled(&text, schema, app, &other));
+    other
 }
 
 /// The text with its schema, roles and shorthands put in.
