@@ -1,9 +1,9 @@
 -- Who reaches whose rows: role by table by command, and the ways besides.
 
-CREATE FUNCTION tenancy.expression_reach(expression text, tenant_column text) RETURNS integer[]
+CREATE FUNCTION tenancy.expression_reach(expression text, tenant_column text, keys text[], tenant_columns text[]) RETURNS integer[]
 LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'expression_reach_wrapper';
-COMMENT ON FUNCTION tenancy.expression_reach(text, text) IS
-'how far the expression of a policy, as pg_get_expr() shows it, lets an ordinary user reach, and a super admin: numbers that tenancy.reach_in_words() spells; all tenants for what is not understood, null for null';
+COMMENT ON FUNCTION tenancy.expression_reach(text, text, text[], text[]) IS
+'how far the expression of a policy, as pg_get_expr() shows it without a search_path, lets an ordinary user reach, and a super admin: numbers that tenancy.reach_in_words() spells; all tenants for what is not understood, null for null. Of tables that it reads, the unique keys as schema.table (columns) and the tenant columns as schema.table.column';
 
 CREATE FUNCTION tenancy.existing_role(role name) RETURNS oid
 LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'existing_role_wrapper';
@@ -15,7 +15,7 @@ RETURN (SELECT w.words[ordinary + 1] || CASE WHEN super_admin > ordinary THEN ',
         FROM (SELECT '{none,own rows,own tenant,own tenants,shared rows,all tenants}'::text[] AS words) w);
 COMMENT ON FUNCTION tenancy.reach_in_words(integer, integer) IS 'a reach as tenancy.access_matrix() shows it';
 
-CREATE VIEW tenancy.view_paths AS
+CREATE VIEW tenancy.view_reads AS
 WITH RECURSIVE views AS (
     SELECT v.relation, v.owner, v.kind = 'm' AS copies,
            v.kind = 'v' AND EXISTS (SELECT FROM pg_catalog.pg_options_to_table(v.reloptions) AS p
@@ -30,12 +30,17 @@ reads AS (
 -- Below a view with the rights of its caller, that is the role whose statement it is, even where the view
 -- is read through another; and whoever refreshes a materialized view.
 walk AS (
-    SELECT r.view, r.relation, r.owner AS acting, CASE WHEN r.copies THEN r.owner END AS caller
-    FROM reads r WHERE NOT r.invoker
+    SELECT r.view, r.relation, r.invoker, CASE WHEN NOT r.invoker THEN r.owner END AS acting, CASE WHEN r.copies THEN r.owner END AS caller
+    FROM reads r
     UNION
-    SELECT w.view, r.relation, CASE WHEN r.invoker THEN w.caller ELSE r.owner END, CASE WHEN r.copies THEN r.owner ELSE w.caller END
-    FROM walk w JOIN reads r ON r.view = w.relation AND pg_catalog.has_any_column_privilege(w.acting, w.relation, 'SELECT'))
-SELECT w.view, w.relation, w.acting, w.caller IS NOT NULL AS copies FROM walk w WHERE w.acting IS NOT NULL;
+    SELECT w.view, r.relation, w.invoker, CASE WHEN r.invoker THEN w.caller ELSE r.owner END, CASE WHEN r.copies THEN r.owner ELSE w.caller END
+    FROM walk w JOIN reads r ON r.view = w.relation
+        AND CASE WHEN w.invoker AND w.acting IS NULL THEN true ELSE pg_catalog.has_any_column_privilege(w.acting, w.relation, 'SELECT') END)
+SELECT w.view, w.relation, w.acting, w.caller IS NOT NULL AS copies, w.invoker FROM walk w;
+COMMENT ON VIEW tenancy.view_reads IS 'relations that views reach and with whose rights, null for those of their caller; copies: by way of a materialized view; invoker: the view itself is read with the rights of its caller';
+
+CREATE VIEW tenancy.view_paths AS
+SELECT w.view, w.relation, w.acting, w.copies FROM tenancy.view_reads w WHERE w.acting IS NOT NULL AND NOT w.invoker;
 COMMENT ON VIEW tenancy.view_paths IS 'relations that views reach with the rights of somebody else than their caller, and whose; copies: by way of a materialized view';
 
 CREATE TYPE tenancy.access AS (role name, relation regclass, command text, reach text, granted_by text, bounded_by text,
@@ -48,7 +53,8 @@ COMMENT ON COLUMN tenancy.access.besides IS 'views, functions and roles by which
 COMMENT ON COLUMN tenancy.access.besides_reach IS 'the furthest of these';
 
 CREATE FUNCTION tenancy.access_matrix(role name DEFAULT NULL) RETURNS SETOF tenancy.access
-LANGUAGE sql STABLE PARALLEL UNSAFE SET enable_nestloop = off SET jit = off
+-- Expressions are read as they look without a search_path.
+LANGUAGE sql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off
 BEGIN ATOMIC
 WITH RECURSIVE commands AS MATERIALIZED (
     SELECT * FROM (VALUES (1, 'r'::"char", 'SELECT'), (2, 'a', 'INSERT'), (3, 'w', 'UPDATE'), (4, 'd', 'DELETE'),
@@ -79,20 +85,48 @@ ancestors AS (
     FROM tables t JOIN pg_catalog.pg_inherits i ON i.inhrelid = t.relation JOIN pg_catalog.pg_class c ON c.oid = t.relation
     UNION
     SELECT a.relation, i.inhparent, a.partition FROM ancestors a JOIN pg_catalog.pg_inherits i ON i.inhrelid = a.parent),
--- Functions with the rights of their owner, and the commands and tables that their text names.
+-- Functions with the rights of their owner; of those that make statements as they run, and of languages
+-- that are not SQL, nobody knows what they name.
 definers AS MATERIALIZED (
-    SELECT f.function, f.owner, f.result, n.oid AS namespace,
-           pg_catalog.lower(coalesce(nullif(f.source, ''), pg_catalog.pg_get_function_sqlbody(f.function), '')) AS source
-    FROM tenancy.user_functions f JOIN pg_catalog.pg_namespace n ON n.nspname = f.schema
-    WHERE f.definer AND f.result <> 'pg_catalog.event_trigger'::pg_catalog.regtype),
+    SELECT f.function, f.owner, f.is_trigger, f.namespace, f.source, f.name,
+           CASE f.language WHEN 'sql' THEN false WHEN 'plpgsql' THEN f.source ~ '\mexecute\M' ELSE true END AS dynamic
+    FROM (SELECT f.function, f.owner, f.language, f.result = 'pg_catalog.trigger'::pg_catalog.regtype AS is_trigger, n.oid AS namespace,
+                 f.function::pg_catalog.regprocedure::text AS name,
+                 pg_catalog.lower(coalesce(nullif(f.source, ''), pg_catalog.pg_get_function_sqlbody(f.function), '')) AS source
+          FROM tenancy.user_functions f JOIN pg_catalog.pg_namespace n ON n.nspname = f.schema
+          WHERE f.definer AND f.result <> 'pg_catalog.event_trigger'::pg_catalog.regtype) f),
+-- What a function may name, and what it reaches by that with whose rights: null for its own.
+named AS MATERIALIZED (
+    SELECT t.relation AS named, pg_catalog.lower(t.name) AS name, t.relation, NULL::oid AS acting, false AS copies, NULL AS view FROM tables t
+    UNION ALL
+    SELECT v.relation, pg_catalog.lower(v.name), r.relation, r.acting, r.copies, tenancy.qualified_name(v.relation)
+    FROM tenancy.view_reads r JOIN tables t ON t.relation = r.relation JOIN tenancy.user_relations v ON v.relation = r.view),
+-- The commands and tables that their text names, directly or by a view.
 calls AS MATERIALIZED (
-    SELECT d.function, d.owner, d.namespace, d.result = 'pg_catalog.trigger'::pg_catalog.regtype AS is_trigger,
-           t.relation, c.command,
-           d.function::pg_catalog.regprocedure::text AS name
-    FROM definers d JOIN tables t
-      ON CASE WHEN pg_catalog.strpos(d.source, pg_catalog.lower(t.name)) > 0
-              THEN t.name !~ '^\w+$' OR d.source ~ ('\m' || pg_catalog.lower(t.name) || '\M') ELSE false END
-    JOIN commands c ON CASE c.command WHEN 'r' THEN true ELSE d.source ~ ('\m' || pg_catalog.lower(c.name) || '\M') END),
+    SELECT DISTINCT d.function, n.relation, c.command, coalesce(n.acting, d.owner) AS acting, n.copies, n.view
+    FROM definers d JOIN named n
+      ON CASE WHEN pg_catalog.strpos(d.source, n.name) > 0 THEN n.name !~ '^\w+$' OR d.source ~ ('\m' || n.name || '\M') ELSE false END
+    JOIN commands c ON CASE c.command WHEN 'r' THEN true ELSE d.source ~ ('\m' || pg_catalog.lower(c.name) || '\M') END
+        AND (n.view IS NULL OR c.command = 'r'
+             OR pg_catalog.pg_relation_is_updatable(n.named, false) & (CASE c.command WHEN 'w' THEN 4 WHEN 'a' THEN 8 WHEN 'd' THEN 16 ELSE 0 END) > 0)),
+-- Functions that views call, directly or by other views: as whoever reads, who needs no right to their
+-- schema; or as whoever made a materialized view, once and for all.
+view_reaches AS MATERIALIZED (
+    SELECT v.relation AS view, v.kind, v.relation FROM tenancy.user_relations v WHERE v.kind IN ('v', 'm')
+    UNION ALL
+    SELECT v.relation, v.kind, x.relation FROM tenancy.view_reach x JOIN tenancy.user_relations v ON v.relation = x.view AND v.kind IN ('v', 'm')),
+view_calls AS MATERIALIZED (
+    SELECT v.view, d.refobjid AS function, pg_catalog.bool_or('m' IN (v.kind, m.kind)) AS copies
+    FROM view_reaches v JOIN view_reaches m ON m.view = v.relation
+    JOIN pg_catalog.pg_rewrite r ON r.ev_class = m.relation AND r.ev_type = '1'
+    JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid
+        AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+    WHERE d.refobjid IN (SELECT f.function FROM definers f)
+    GROUP BY v.view, d.refobjid),
+called_views AS MATERIALIZED (
+    SELECT c.view, c.function, c.copies, n.oid AS namespace,
+           CASE v.kind WHEN 'm' THEN ' in materialized view ' ELSE ' in view ' END || tenancy.qualified_name(c.view) AS name
+    FROM view_calls c JOIN tenancy.user_relations v ON v.relation = c.view JOIN pg_catalog.pg_namespace n ON n.nspname = v.schema),
 -- Whoever acts: those asked for, those they become, and owners of views and functions.
 actors AS MATERIALIZED (
     SELECT r.oid AS role, r.rolname AS name, r.rolsuper AS super, r.rolbypassrls AS bypass,
@@ -100,7 +134,7 @@ actors AS MATERIALIZED (
            pg_catalog.pg_has_role(r.oid, 'pg_write_all_data', 'USAGE') AS writes_all
     FROM pg_catalog.pg_roles r
     WHERE r.oid IN (SELECT a.role FROM asked a UNION SELECT b.reached FROM becomes b
-                    UNION SELECT s.acting FROM seen s UNION SELECT c.owner FROM calls c)),
+                    UNION SELECT s.acting FROM seen s UNION SELECT c.acting FROM calls c UNION SELECT d.owner FROM definers d)),
 grants AS MATERIALIZED (
     SELECT t.relation, g.grantee, c.command, NULL AS columns
     FROM tables t CROSS JOIN LATERAL pg_catalog.aclexplode(coalesce(t.relacl, pg_catalog.acldefault('r', t.owner))) AS g
@@ -144,12 +178,49 @@ granted AS MATERIALIZED (
         FROM actors a CROSS JOIN tables t CROSS JOIN commands c
         WHERE a.super OR CASE c.command WHEN 'r' THEN a.reads_all WHEN 't' THEN false ELSE a.writes_all END) h
     GROUP BY h.role, h.relation, h.command),
+own_functions AS MATERIALIZED (
+    SELECT f.oid, f.proname
+    FROM pg_catalog.pg_extension e
+    JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = e.oid AND d.deptype = 'e'
+        AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+    JOIN pg_catalog.pg_proc f ON f.oid = d.objid
+    WHERE e.extname = 'pg_tenancy'),
+-- Policies that call a function of somebody's with the name of one of the extension's.
+impostors AS MATERIALIZED (
+    SELECT DISTINCT d.objid AS policy
+    FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_proc f ON f.oid = d.refobjid
+    WHERE d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+      AND f.proname IN (SELECT o.proname FROM own_functions o) AND f.oid NOT IN (SELECT o.oid FROM own_functions o)),
+-- Tables that policies read besides their own, and what makes a row of theirs the only one. Rows of children
+-- are not bound by the keys of their parent.
+read_tables AS MATERIALIZED (
+    SELECT DISTINCT d.objid AS policy, c.oid AS relation, pg_catalog.format('%I.%I', n.nspname, c.relname) AS name
+    FROM pg_catalog.pg_depend d
+    JOIN pg_catalog.pg_policy p ON p.oid = d.objid AND p.polrelid <> d.refobjid
+    JOIN pg_catalog.pg_class c ON c.oid = d.refobjid AND (c.relkind = 'p' OR NOT c.relhassubclass)
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass),
+unique_keys AS MATERIALIZED (
+    SELECT i.indrelid AS relation, i.indexrelid AS index, pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ') AS columns
+    FROM pg_catalog.pg_index i CROSS JOIN LATERAL pg_catalog.unnest(i.indkey::smallint[]) WITH ORDINALITY AS k(number, place)
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
+    WHERE i.indisunique AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL AND k.place <= i.indnkeyatts
+      AND i.indrelid IN (SELECT r.relation FROM read_tables r)
+    GROUP BY i.indrelid, i.indexrelid),
+known AS MATERIALIZED (
+    SELECT r.policy, pg_catalog.array_agg(DISTINCT r.name || ' (' || u.columns || ')') AS keys,
+           pg_catalog.array_agg(DISTINCT r.name || '.' || pg_catalog.quote_ident(t.tenant_column)) FILTER (WHERE t.tenant_column IS NOT NULL) AS tenants
+    FROM read_tables r JOIN unique_keys u ON u.relation = r.relation LEFT JOIN tables t ON t.relation = r.relation
+    GROUP BY r.policy),
 policies AS MATERIALIZED (
     SELECT p.policy, p.name, p.relation, p.permissive, p.commands, p.roles,
-           tenancy.expression_reach(p.using_text, pg_catalog.quote_ident(p.tenant_column)) AS using_reach,
+           CASE WHEN i.policy IS NOT NULL OR p.unreadable THEN '{5,5}'
+                ELSE tenancy.expression_reach(p.using_text, pg_catalog.quote_ident(p.tenant_column), k.keys, k.tenants) END AS using_reach,
            -- Without WITH CHECK, Postgres takes USING.
-           tenancy.expression_reach(coalesce(p.check_text, p.using_text), pg_catalog.quote_ident(p.tenant_column)) AS check_reach
-    FROM tenancy.tenant_policies p WHERE p.row_security),
+           CASE WHEN i.policy IS NOT NULL OR p.unreadable THEN '{5,5}'
+                ELSE tenancy.expression_reach(coalesce(p.check_text, p.using_text), pg_catalog.quote_ident(p.tenant_column), k.keys, k.tenants) END AS check_reach
+    FROM tenancy.tenant_policies p LEFT JOIN known k ON k.policy = p.policy LEFT JOIN impostors i ON i.policy = p.policy
+    WHERE p.row_security),
 applied AS MATERIALIZED (
     SELECT a.role, p.relation, c.command,
            coalesce(pg_catalog.max(p.using_reach[1]) FILTER (WHERE p.permissive), 0) AS widest_using,
@@ -181,7 +252,8 @@ bounds AS MATERIALIZED (
           FROM applied a) b),
 namespaces AS MATERIALIZED (
     SELECT a.role, n.namespace, pg_catalog.has_schema_privilege(a.role, n.namespace, 'USAGE') AS usable
-    FROM actors a CROSS JOIN (SELECT t.namespace FROM tables t UNION SELECT s.namespace FROM seen s UNION SELECT c.namespace FROM calls c) n),
+    FROM actors a CROSS JOIN (SELECT t.namespace FROM tables t UNION SELECT s.namespace FROM seen s
+                           UNION SELECT d.namespace FROM definers d UNION SELECT v.namespace FROM called_views v) n),
 owners AS MATERIALIZED (
     SELECT a.role, o.owner FROM actors a CROSS JOIN (SELECT DISTINCT t.owner FROM tables t) o WHERE pg_catalog.pg_has_role(a.role, o.owner, 'USAGE')),
 cells AS MATERIALIZED (
@@ -210,6 +282,25 @@ cells AS MATERIALIZED (
 -- Superusers need no other way.
 others AS MATERIALIZED (
     SELECT a.role FROM asked a JOIN actors c ON c.role = a.role AND NOT c.super),
+-- Who makes which function run, and how.
+runs AS MATERIALIZED (
+    SELECT r.role, r.function, r.owner, r.copies, r.what || ' as ' || pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(r.owner)) || r.place AS how
+    FROM (
+        SELECT a.role, d.function, d.owner, false AS copies, 'function ' || d.name AS what, '' AS place
+        FROM others a JOIN namespaces n ON n.role = a.role AND n.usable
+        JOIN definers d ON d.namespace = n.namespace AND d.owner <> a.role AND NOT d.is_trigger
+            AND pg_catalog.has_function_privilege(a.role, d.function, 'EXECUTE')
+        UNION ALL
+        SELECT a.role, d.function, d.owner, v.copies, 'function ' || d.name, v.name
+        FROM others a JOIN namespaces n ON n.role = a.role AND n.usable
+        JOIN called_views v ON v.namespace = n.namespace AND pg_catalog.has_any_column_privilege(a.role, v.view, 'SELECT')
+        JOIN definers d ON d.function = v.function AND d.owner <> a.role
+        JOIN namespaces f ON f.role = a.role AND f.namespace = d.namespace
+        WHERE v.copies OR (NOT f.usable AND pg_catalog.has_function_privilege(a.role, d.function, 'EXECUTE'))
+        UNION ALL
+        SELECT a.role, d.function, d.owner, false, 'trigger ' || pg_catalog.quote_ident(g.tgname) || ' on ' || tenancy.qualified_name(g.tgrelid), ''
+        FROM definers d JOIN pg_catalog.pg_trigger g ON g.tgfoid = d.function AND NOT g.tgisinternal AND d.is_trigger
+        JOIN others a ON a.role <> d.owner AND (pg_catalog.has_any_column_privilege(a.role, g.tgrelid, 'INSERT, UPDATE') OR pg_catalog.has_table_privilege(a.role, g.tgrelid, 'DELETE, TRUNCATE'))) r),
 ways AS MATERIALIZED (
     SELECT a.role, s.relation, c.command,
            CASE WHEN s.copies THEN 5 ELSE k.ordinary END AS ordinary, CASE WHEN s.copies THEN 5 ELSE k.super_admin END AS super_admin,
@@ -223,17 +314,15 @@ ways AS MATERIALIZED (
         AND (c.command = 'r' OR pg_catalog.pg_relation_is_updatable(s.view, false) & (CASE c.command WHEN 'w' THEN 4 WHEN 'a' THEN 8 ELSE 16 END) > 0)
     JOIN cells k ON k.role = s.acting AND k.relation = s.relation AND k.command = c.command
     UNION ALL
-    SELECT a.role, f.relation, f.command, k.ordinary, k.super_admin, 'function ' || f.name || ' as ' || pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(f.owner))
-    FROM others a JOIN namespaces n ON n.role = a.role AND n.usable
-    JOIN calls f ON f.namespace = n.namespace AND f.owner <> a.role AND NOT f.is_trigger
-        AND pg_catalog.has_function_privilege(a.role, f.function, 'EXECUTE')
-    JOIN cells k ON k.role = f.owner AND k.relation = f.relation AND k.command = f.command
+    SELECT x.role, f.relation, f.command, CASE WHEN x.copies OR f.copies THEN 5 ELSE k.ordinary END, CASE WHEN x.copies OR f.copies THEN 5 ELSE k.super_admin END,
+           x.how || coalesce(' by view ' || f.view || CASE WHEN f.acting <> x.owner THEN ' as ' || pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(f.acting)) ELSE '' END, '')
+    FROM runs x JOIN calls f ON f.function = x.function AND (f.command = 'r' OR NOT x.copies)
+    JOIN cells k ON k.role = f.acting AND k.relation = f.relation AND k.command = f.command
     UNION ALL
-    SELECT a.role, f.relation, f.command, k.ordinary, k.super_admin,
-           'trigger ' || pg_catalog.quote_ident(g.tgname) || ' on ' || tenancy.qualified_name(g.tgrelid) || ' as ' || pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(f.owner))
-    FROM calls f JOIN pg_catalog.pg_trigger g ON g.tgfoid = f.function AND NOT g.tgisinternal AND f.is_trigger
-    JOIN others a ON a.role <> f.owner AND (pg_catalog.has_any_column_privilege(a.role, g.tgrelid, 'INSERT, UPDATE') OR pg_catalog.has_table_privilege(a.role, g.tgrelid, 'DELETE, TRUNCATE'))
-    JOIN cells k ON k.role = f.owner AND k.relation = f.relation AND k.command = f.command
+    SELECT x.role, k.relation, k.command, k.ordinary, k.super_admin, 'dynamic SQL of ' || x.hows || ' may reach'
+    FROM (SELECT x.role, x.owner, pg_catalog.string_agg(DISTINCT x.how, ', ' ORDER BY x.how) AS hows
+          FROM runs x JOIN definers d ON d.function = x.function AND d.dynamic GROUP BY x.role, x.owner) x
+    JOIN cells k ON k.role = x.owner
     UNION ALL
     SELECT a.role, p.relation, k.command, k.ordinary, k.super_admin, 'parent ' || tenancy.qualified_name(p.parent)
     FROM others a JOIN cells k ON k.role = a.role JOIN ancestors p ON p.parent = k.relation AND (k.command <> 'a' OR p.partition)
@@ -266,6 +355,6 @@ WHERE c.command <> 't' OR k.granted_by IS NOT NULL OR b.ways IS NOT NULL
 ORDER BY a.name COLLATE "C", t.schema COLLATE "C", t.name COLLATE "C", c.place;
 END;
 COMMENT ON FUNCTION tenancy.access_matrix(name) IS
-'for a role, or for every role that logs in or is an application''s and can do anything to a tenant table: whose rows each command reaches, what grants it, which policies bound it, and how far views, functions and other roles reach besides. Policies are judged by their text. Reads only, with the rights of the caller. 42704 for a role that does not exist. Seconds for a thousand tables and several roles';
+'for a role, or for every role that logs in or is an application''s and can do anything to a tenant table: whose rows each command reaches, what grants it, which policies bound it, and how far views, functions and other roles reach besides. Policies are judged by their text: what is not proved reaches all tenants. Reads only, with the rights of the caller. 42704 for a role that does not exist. Seconds for a thousand tables and several roles';
 
-GRANT SELECT ON tenancy.view_paths TO PUBLIC;
+GRANT SELECT ON tenancy.view_reads, tenancy.view_paths TO PUBLIC;

@@ -236,6 +236,102 @@ fn functions_triggers_and_roles_are_ways_too() {
 }
 
 #[test]
+fn functions_are_ways_by_views_and_views_by_functions() {
+    let stage = stage();
+    let (app, owner) = (&stage.app, &stage.owner);
+    stage
+        .superuser()
+        .ok(&format!("CREATE SCHEMA hidden AUTHORIZATION {owner}"));
+    let mut session = stage.owner();
+    // No right to the function's schema is needed to read a view that calls it.
+    session.ok(&format!(
+        "CREATE FUNCTION hidden.f() RETURNS SETOF text LANGUAGE sql SECURITY DEFINER SET search_path = '' AS 'SELECT note FROM app.open';
+         CREATE VIEW app.v WITH (security_invoker) AS SELECT f AS note FROM hidden.f() AS f;
+         CREATE VIEW app.w AS SELECT note FROM app.v; GRANT SELECT ON app.w TO {app}"
+    ));
+    assert_eq!(
+        said(&stage, app, "open", "SELECT")[1..],
+        [
+            format!("function hidden.f() as {owner} in view app.w: all tenants"),
+            "all tenants".to_owned()
+        ]
+    );
+    let mut tenant = stage.tenant(A);
+    assert_eq!(tenant.error("SELECT hidden.f()").code().code(), "42501");
+    assert_eq!(notes(&mut tenant, "SELECT note FROM app.w"), "a b");
+    session.ok("REVOKE EXECUTE ON FUNCTION hidden.f() FROM PUBLIC");
+    assert_eq!(said(&stage, app, "open", "SELECT"), ["none", "", ""]);
+    assert_eq!(
+        tenant.error("SELECT note FROM app.w").code().code(),
+        "42501"
+    );
+    // Of what was copied, no right to the function either.
+    session.ok(&format!(
+        "CREATE MATERIALIZED VIEW app.m AS SELECT note FROM app.v; GRANT SELECT ON app.m TO {app}"
+    ));
+    assert_eq!(
+        said(&stage, app, "open", "SELECT")[1],
+        format!("function hidden.f() as {owner} in materialized view app.m: all tenants")
+    );
+    assert_eq!(said(&stage, app, "open", "DELETE")[1], "");
+    assert_eq!(notes(&mut tenant, "SELECT note FROM app.m"), "a b");
+    session.ok("DROP MATERIALIZED VIEW app.m; DROP VIEW app.v CASCADE");
+
+    // A function that names a view, which has the rights of the function's owner or of its own.
+    session.ok(&format!(
+        "CREATE VIEW app.shown WITH (security_invoker) AS SELECT * FROM app.open;
+         CREATE FUNCTION app.f() RETURNS SETOF text LANGUAGE sql SECURITY DEFINER SET search_path = '' AS 'SELECT note FROM app.shown'"
+    ));
+    assert_eq!(
+        said(&stage, app, "open", "SELECT")[1],
+        format!("function app.f() as {owner} by view app.shown: all tenants")
+    );
+    assert_eq!(notes(&mut tenant, "SELECT app.f()"), "a b");
+    session.ok("ALTER VIEW app.shown RESET (security_invoker)");
+    let middle = stage.database.role("middle");
+    session.ok(&format!(
+        "GRANT USAGE ON SCHEMA app TO {middle}; GRANT SELECT ON app.shown TO {middle}"
+    ));
+    stage
+        .superuser()
+        .ok(&format!("ALTER FUNCTION app.f() OWNER TO {middle}"));
+    assert_eq!(
+        said(&stage, app, "open", "SELECT")[1],
+        format!("function app.f() as {middle} by view app.shown as {owner}: all tenants")
+    );
+    assert_eq!(notes(&mut tenant, "SELECT app.f()"), "a b");
+    assert_eq!(said(&stage, app, "tight", "SELECT")[1], "");
+}
+
+#[test]
+fn dynamic_sql_may_reach_what_its_owner_does() {
+    let stage = stage();
+    let (app, owner) = (&stage.app, &stage.owner);
+    let mut session = stage.owner();
+    session.ok(
+        "CREATE FUNCTION app.run(what text) RETURNS SETOF text LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS
+             $$ BEGIN RETURN QUERY EXECUTE 'SELECT note FROM app.' || what; END $$;
+         CREATE FUNCTION app.fixed() RETURNS int LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$ BEGIN RETURN 1; END $$"
+    );
+    for (table, reach) in [("open", "all tenants"), ("tight", "own tenant")] {
+        assert_eq!(
+            said(&stage, app, table, "SELECT"),
+            [
+                "none".to_owned(),
+                format!("dynamic SQL of function app.run(text) as {owner} may reach: {reach}"),
+                reach.to_owned()
+            ]
+        );
+    }
+    assert!(said(&stage, app, "open", "DELETE")[1].contains("may reach"));
+    let mut tenant = stage.tenant(A);
+    assert_eq!(notes(&mut tenant, "SELECT app.run('open')"), "a b");
+    assert_eq!(notes(&mut tenant, "SELECT app.run('tight')"), "a");
+    session.ok("REVOKE EXECUTE ON FUNCTION app.run(text) FROM PUBLIC");
+    assert_eq!(said(&stage, app, "open", "SELECT"), ["none", "", ""]);
+}
+
+#[test]
 fn parents_are_ways_to_their_children() {
     let stage = stage();
     let app = &stage.app;

@@ -3,11 +3,14 @@
 //! | question | file |
 //! |---|---|
 //! | who is granted what, what bounds it, and the ways besides | `sql/91_access_matrix.sql` |
-//! | how far the expression of a policy reaches | `reach`, `words` |
+//! | how far the expression of a policy reaches | `reach` |
+//! | whose the tenants are that it compares with | `value`, `query`, `words` |
 //!
 //! Reads only, with the caller's rights, and calls no function that a user wrote.
 
+mod query;
 mod reach;
+mod value;
 mod words;
 
 use core::ffi::CStr;
@@ -25,8 +28,18 @@ extension_sql_file!(
 );
 
 #[pg_extern(sql = false)]
-fn expression_reach(expression: Option<&str>, tenant_column: Option<&str>) -> Option<Vec<i32>> {
-    let reaches = reach::reaches(expression?, tenant_column);
+fn expression_reach(
+    expression: Option<&str>,
+    tenant_column: Option<&str>,
+    keys: Option<Vec<String>>,
+    tenant_columns: Option<Vec<String>>,
+) -> Option<Vec<i32>> {
+    let (keys, tenants) = (keys.unwrap_or_default(), tenant_columns.unwrap_or_default());
+    let known = reach::Known {
+        keys: &keys,
+        tenants: &tenants,
+    };
+    let reaches = reach::reaches(expression?, tenant_column, known);
     Some(vec![reaches.ordinary as i32, reaches.super_admin as i32])
 }
 

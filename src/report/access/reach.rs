@@ -4,12 +4,10 @@
 //! order of reaches. Must never call something narrow because it does not understand it: what is not
 //! recognised reaches all tenants.
 
-use super::words::{
-    has_call, is_call, is_call_of_user, is_name, is_part_of_a_word, mentions, uncast,
-};
-use crate::validate::expression::{
-    conjuncts, disjuncts, is_always_true, operands, without_parentheses,
-};
+use super::query::Simple;
+use super::value;
+use super::words::{column, equation, is_call, is_call_of_user, is_name, is_setting, uncast};
+use crate::validate::expression::{conjuncts, disjuncts, is_always_true, operands};
 
 /// From nothing to everything; `sql/91_access_matrix.sql` has the words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,48 +49,110 @@ impl Reaches {
     }
 }
 
-/// What a table's rows are told apart by.
+/// What is known of tables that sub-selects read, in names as they are deparsed without a search_path.
+#[derive(Clone, Copy, Default)]
+pub struct Known<'a> {
+    /// Their unique keys: `app.parents (id)`.
+    pub keys: &'a [String],
+    /// Their tenant columns: `app.parents.tenant_id`.
+    pub tenants: &'a [String],
+}
+
+impl Known<'_> {
+    /// Whether one row at most has such values in these columns.
+    fn is_one_row(self, table: &str, tied: &[&str]) -> bool {
+        self.keys.iter().any(|key| {
+            key.strip_prefix(table)
+                .and_then(|columns| columns.strip_prefix(' '))
+                .is_some_and(|columns| {
+                    operands(columns, ", ")
+                        .iter()
+                        .all(|column| tied.contains(column))
+                })
+        })
+    }
+
+    fn is_tenant(self, table: &str, name: &str) -> bool {
+        self.tenants.iter().any(|tenant| {
+            operands(tenant, ".").pop() == Some(name)
+                && tenant
+                    .strip_suffix(name)
+                    .and_then(|rest| rest.strip_suffix('.'))
+                    == Some(table)
+        })
+    }
+}
+
+/// Whose columns the expression names.
 #[derive(Clone, Copy)]
-enum Column<'a> {
-    /// The tenant column, quoted where SQL needs it.
-    Named(&'a str),
-    /// None: it is another table's, reached through a sub-select.
-    AnothersAny,
-    /// None at all.
-    Missing,
+enum Scope<'a> {
+    /// Those of the policy's table, which has that tenant column.
+    Row { tenant: Option<&'a str> },
+    /// Those of the one row of a table that belongs to each of them.
+    Parent { table: &'a str, alias: &'a str },
+}
+
+impl Scope<'_> {
+    /// Whether it is the tenant column.
+    fn is_tenant(self, side: &str, known: Known<'_>) -> bool {
+        let side = uncast(side);
+        match self {
+            Self::Row { tenant } => tenant == Some(side),
+            Self::Parent { table, alias } => {
+                column(side).is_some_and(|(of, name)| of == alias && known.is_tenant(table, name))
+            }
+        }
+    }
+
+    /// Whether a sub-select names the tenant column so.
+    fn is_tenant_from_below(self, side: &str, known: Known<'_>) -> bool {
+        match self {
+            Self::Row { tenant } => column(side).is_some_and(|(_, name)| tenant == Some(name)),
+            Self::Parent { .. } => self.is_tenant(side, known),
+        }
+    }
+
+    /// Whether it is some column of the table.
+    fn owns(self, side: &str) -> bool {
+        let side = uncast(side);
+        match self {
+            Self::Row { .. } => is_name(side) && column(side).is_none(),
+            Self::Parent { alias, .. } => column(side).is_some_and(|(of, _)| of == alias),
+        }
+    }
 }
 
 /// How far the expression reaches, on a table with that tenant column, quoted where SQL needs it.
-pub fn reaches(expression: &str, tenant_column: Option<&str>) -> Reaches {
-    of(
-        expression,
-        tenant_column.map_or(Column::Missing, Column::Named),
-    )
+pub fn reaches(expression: &str, tenant: Option<&str>, known: Known<'_>) -> Reaches {
+    of(expression, Scope::Row { tenant }, known)
 }
 
-fn of(expression: &str, column: Column<'_>) -> Reaches {
+fn of(expression: &str, scope: Scope<'_>, known: Known<'_>) -> Reaches {
     let any = disjuncts(expression);
     if any.len() > 1 {
         return any
             .into_iter()
-            .map(|part| of(part, column))
+            .map(|part| of(part, scope, known))
             .fold(Reaches::of(Reach::Nothing), |sum, part| {
                 sum.combined(part, Ord::max)
             });
     }
     let all = conjuncts(expression);
     match all[..] {
-        [only] => atom(only, column),
-        _ => all
-            .into_iter()
-            .map(|part| of(part, column))
-            .fold(Reaches::of(Reach::All), |sum, part| {
-                sum.combined(part, Ord::min)
-            }),
+        [only] => atom(only, scope, known),
+        _ => every(&all, scope, known),
     }
 }
 
-fn atom(atom: &str, column: Column<'_>) -> Reaches {
+fn every(all: &[&str], scope: Scope<'_>, known: Known<'_>) -> Reaches {
+    all.iter()
+        .map(|part| of(part, scope, known))
+        .fold(Reaches::of(Reach::All), |sum, part| {
+            sum.combined(part, Ord::min)
+        })
+}
+
+fn atom(atom: &str, scope: Scope<'_>, known: Known<'_>) -> Reaches {
     if is_call(
         atom,
         &[
@@ -106,29 +166,25 @@ fn atom(atom: &str, column: Column<'_>) -> Reaches {
             super_admin: Reach::All,
         };
     }
-    Reaches::of(reach_of_atom(atom, column))
+    match atom.strip_prefix("EXISTS ") {
+        Some(query) => exists(query, scope, known),
+        None => Reaches::of(reach_of_atom(atom, scope, known)),
+    }
 }
 
-fn reach_of_atom(atom: &str, column: Column<'_>) -> Reach {
+fn reach_of_atom(atom: &str, scope: Scope<'_>, known: Known<'_>) -> Reach {
     if atom == "false" || atom == "NULL::boolean" {
         return Reach::Nothing;
     }
-    if let Some(query) = atom.strip_prefix("EXISTS ") {
-        return exists(query, column);
-    }
-    let name = match column {
-        Column::Named(name) => Some(name),
-        Column::AnothersAny | Column::Missing => None,
-    };
     if let Some(tested) = atom.strip_suffix(" IS NULL") {
-        return if name == Some(tested) {
+        return if scope.is_tenant(tested, known) {
             Reach::Shared
         } else {
             Reach::All
         };
     }
     // Admins of a table without tenants change what all share.
-    if matches!(column, Column::Missing)
+    if matches!(scope, Scope::Row { tenant: None })
         && is_call(
             atom,
             &[
@@ -143,136 +199,83 @@ fn reach_of_atom(atom: &str, column: Column<'_>) -> Reach {
     if is_always_true(atom, None) {
         return Reach::All;
     }
-    for operator in [" = ", " IN "] {
-        if let [left, right] = operands(atom, operator)[..] {
-            return match (is_tenant_side(left, column), is_tenant_side(right, column)) {
-                (true, _) => compared(right, column),
-                (false, true) if operator == " = " => compared(left, column),
-                _ if is_call_of_user(right) || is_call_of_user(left) => Reach::OwnRows,
-                _ => Reach::All,
-            };
-        }
-    }
-    Reach::All
-}
-
-/// Rows for which another table has one: bounded by what is asked of that one.
-fn exists(query: &str, column: Column<'_>) -> Reach {
-    let query = without_parentheses(query);
-    // An aggregate returns a row whatever it finds, and so may the other side of a UNION.
-    let is_plain = query.starts_with("SELECT")
-        && !["UNION", "EXCEPT", "INTERSECT"]
-            .iter()
-            .any(|word| query.contains(word))
-        && query
-            .split_once("FROM ")
-            .is_some_and(|(list, _)| !list.contains('('));
-    match operands(query, " WHERE ")[..] {
-        [_, condition] if is_plain && is_membership(condition, column) => Reach::OwnTenants,
-        [_, condition] if is_plain => of(condition, Column::AnothersAny).ordinary,
-        _ => Reach::All,
-    }
-}
-
-/// Whether the condition of a sub-select ties the tenant column to a column of another table, and one of
-/// that table to something that is asked for.
-fn is_membership(condition: &str, column: Column<'_>) -> bool {
-    let Column::Named(name) = column else {
-        return false;
-    };
-    let suffix = format!(".{name}");
-    let sides = |part: &str| match operands(part, " = ")[..] {
-        [left, right] => Some((left.to_owned(), right.to_owned())),
-        _ => None,
-    };
-    let parts: Vec<_> = conjuncts(condition).into_iter().filter_map(sides).collect();
-    let table = |side: &str| {
-        uncast(side)
-            .rsplit_once('.')
-            .map(|(table, _)| table.to_owned())
-    };
-    let ties = parts.iter().any(|(left, right)| {
-        let (one, other) = (table(left), table(right));
-        (uncast(left).ends_with(&suffix) || uncast(right).ends_with(&suffix))
-            && one.is_some()
-            && other.is_some()
-            && one != other
-    });
-    let asks = parts.iter().any(|(left, right)| {
-        (is_name(uncast(left)) && has_call(right)) || (is_name(uncast(right)) && has_call(left))
-    });
-    ties && asks
-}
-
-/// Whether it is the tenant column: any column where the table is another, since then only the
-/// extension's own functions count.
-fn is_tenant_side(side: &str, column: Column<'_>) -> bool {
-    let bare = uncast(side);
-    match column {
-        Column::Named(name) => bare == name || bare.ends_with(&format!(".{name}")),
-        Column::AnothersAny => is_name(bare),
-        Column::Missing => false,
-    }
-}
-
-/// What the tenant column is compared with.
-fn compared(value: &str, column: Column<'_>) -> Reach {
-    let inner = value
-        .strip_prefix("ANY ")
-        .map_or(value, |array| array.trim());
-    let calls = |name: &str| {
-        inner
-            .match_indices(name)
-            .any(|(at, _)| !inner[..at].ends_with(is_part_of_a_word))
-    };
-    if let Column::Named(name) = column
-        && mentions(inner, name)
-        && !inner.contains("SELECT ")
-    {
-        // Compared with itself, as a COALESCE does.
-        return Reach::All;
-    }
-    if calls("platform_tenant_id") {
-        return Reach::Shared;
-    }
-    if calls("user_tenant_ids") {
-        return Reach::OwnTenants;
-    }
-    if calls("current_tenant_id") {
-        return Reach::OwnTenant;
-    }
-    if is_call_of_user(inner) {
-        return Reach::OwnRows;
-    }
-    if matches!(column, Column::AnothersAny) {
-        return Reach::All;
-    }
-    if inner.contains("SELECT ") {
-        // One that asks for nobody lists tenants.
-        return if has_call(inner) {
-            Reach::OwnTenants
+    if let [tenant, query] = operands(atom, " IN ")[..] {
+        return if scope.is_tenant(tenant, known) {
+            value::of_list(query)
         } else {
             Reach::All
         };
     }
-    if is_name(uncast(inner)) {
-        // Another column says nothing about who asks.
+    let Some((left, right)) = equation(atom) else {
         return Reach::All;
+    };
+    if scope.is_tenant(left, known) {
+        return match right.strip_prefix("ANY ") {
+            Some(array) => value::of_array(array),
+            None => value::of(right),
+        };
     }
-    if inner.contains('(') && !inner.starts_with("(ARRAY[") && !inner.starts_with("ARRAY[") {
-        return Reach::OwnTenant;
+    if scope.is_tenant(right, known) {
+        return value::of(left);
     }
-    // A constant: one tenant's rows, for everybody.
-    Reach::Shared
+    if (scope.owns(left) && is_call_of_user(right)) || (scope.owns(right) && is_call_of_user(left))
+    {
+        return Reach::OwnRows;
+    }
+    Reach::All
+}
+
+/// Rows for which another table has one: bounded by what is asked of that one, where it is the only one
+/// that belongs to them, or a membership.
+fn exists(query: &str, scope: Scope<'_>, known: Known<'_>) -> Reaches {
+    let Some(query) = Simple::parse(query) else {
+        return Reaches::of(Reach::All);
+    };
+    let ties: Vec<_> = query.ties().collect();
+    let of_user = |value: &str| is_call_of_user(value) || is_setting(value);
+    if ties
+        .iter()
+        .any(|(_, outer)| scope.is_tenant_from_below(outer, known))
+        && query.asks(of_user)
+    {
+        return Reaches::of(Reach::OwnTenants);
+    }
+    let tied: Vec<_> = ties.iter().map(|(own, _)| *own).collect();
+    if !known.is_one_row(query.table, &tied) {
+        return Reaches::of(Reach::All);
+    }
+    let parent = Scope::Parent {
+        table: query.table,
+        alias: query.alias,
+    };
+    every(&query.conditions, parent, known)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn keys() -> Vec<String> {
+        ["app.p (id)", "app.q (id)", "app.c (a, b)"]
+            .map(str::to_owned)
+            .into()
+    }
+
+    fn judged(expression: &str, column: Option<&str>) -> Reaches {
+        let (keys, tenants) = (keys(), ["app.p.t".to_owned(), "app.q.t".to_owned()]);
+        reaches(
+            expression,
+            column,
+            Known {
+                keys: &keys,
+                tenants: &tenants,
+            },
+        )
+    }
+
     fn check(expression: &str, column: Option<&str>, reach: Reach) {
         assert_eq!(
-            reaches(expression, column),
+            judged(expression, column),
             Reaches::of(reach),
             "{expression}"
         );
@@ -286,17 +289,9 @@ mod tests {
                 "(tenant_id = tenancy.current_tenant_id_required())",
                 OwnTenant,
             ),
-            ("(current_tenant_id() = tenant_id)", OwnTenant),
-            (
-                "(tenant_id = ( SELECT s.current_tenant_id() AS current_tenant_id))",
-                OwnTenant,
-            ),
+            ("(public.current_tenant_id() = tenant_id)", OwnTenant),
             (
                 "((tenant_id)::text = current_setting('app.tenant'::text, true))",
-                OwnTenant,
-            ),
-            (
-                "(tenant_id = (current_setting('app.tenant'::text))::uuid)",
                 OwnTenant,
             ),
             (
@@ -312,11 +307,11 @@ mod tests {
                 OwnTenants,
             ),
             (
-                "(tenant_id IN ( SELECT m.tenant_id\n   FROM app.m\n  WHERE (m.user_id = me())))",
+                "(tenant_id IN ( SELECT m.tenant_id\n   FROM app.m\n  WHERE (m.user_id = current_tenant_user_id())))",
                 OwnTenants,
             ),
             (
-                "(EXISTS ( SELECT 1\n   FROM app.m\n  WHERE ((m.tenant_id = t.tenant_id) AND (m.user_id = auth.uid()))))",
+                "(EXISTS ( SELECT 1\n   FROM app.m\n  WHERE ((m.tenant_id = t.tenant_id) AND (m.user_id = current_tenant_user_id()))))",
                 OwnTenants,
             ),
             (
@@ -327,11 +322,6 @@ mod tests {
                 "((tenant_id = current_tenant_id()) OR (tenant_id IS NULL))",
                 Shared,
             ),
-            (
-                "(tenant_id = '00000000-0000-0000-0000-000000000001'::uuid)",
-                Shared,
-            ),
-            ("(tenant_id = ANY (ARRAY[1, 2]))", Shared),
             ("(id = tenancy.current_user_id_uuid_required())", OwnRows),
             ("((owner)::text = current_tenant_user_id())", OwnRows),
             ("false", Nothing),
@@ -353,7 +343,6 @@ mod tests {
             "(tenant_id IS NOT NULL)",
             "(tenant_id <> current_tenant_id())",
             "(NOT (tenant_id = current_tenant_id()))",
-            "(tenant_id = COALESCE(current_tenant_id(), tenant_id))",
             "(tenant_id = other_id)",
             "((tenant_id = current_tenant_id()) OR public)",
             "((tenant_id = current_tenant_id()) OR true)",
@@ -361,16 +350,25 @@ mod tests {
             "((current_setting('app.x'::text, true) IS NULL) OR (tenant_id = current_tenant_id()))",
             "(note = 'tenant_id = current_tenant_id()'::text)",
             "(other_id = current_tenant_id())",
+            "('ann'::text = current_tenant_user_id())",
+            "((data).tenant_id = current_tenant_id())",
+            "((tenant_id)::app.first_letter = current_tenant_id())",
+            "((tenant_id)::character varying(1) = current_setting('app.tenant'::text))",
+            "(tenant_id = ALL (ARRAY[current_tenant_id()]))",
             "is_tenant_admin()",
             "CASE WHEN (tenant_id = current_tenant_id()) THEN true ELSE true END",
             "(current_tenant_id() IS NOT DISTINCT FROM tenant_id)",
             "(EXISTS ( SELECT count(*) AS count\n   FROM app.p\n  WHERE (p.t = current_tenant_id())))",
             "(EXISTS ( SELECT 1\n UNION\n SELECT 1\n   FROM app.p\n  WHERE (p.t = current_tenant_id())))",
             "(EXISTS ( SELECT\n   FROM app.p parent_1))",
-            "(tenant_id IN ( SELECT t.id\n   FROM app.tenants t))",
+            // Of no row in particular.
+            "(EXISTS ( SELECT 1\n   FROM app.p\n  WHERE (p.t = current_tenant_id())))",
+            "(EXISTS ( SELECT 1\n   FROM app.p\n  WHERE ((p.status = t.status) AND (p.t = current_tenant_id()))))",
+            "(EXISTS ( SELECT 1\n   FROM app.c\n  WHERE ((c.a = t.a) AND (c.t = current_tenant_id()))))",
             "(EXISTS ( SELECT 1\n   FROM app.m\n  WHERE ((m.tenant_id = t.tenant_id) AND (m.active = true))))",
-            "(EXISTS ( SELECT 1\n   FROM app.m\n  WHERE ((m.tenant_id = m.tenant_id) AND (m.user_id = auth.uid()))))",
-            "(EXISTS ( SELECT 1\n   FROM app.m\n  WHERE ((m.tenant_id = t.tenant_id) OR (m.user_id = auth.uid()))))",
+            "(EXISTS ( SELECT 1\n   FROM app.m\n  WHERE ((m.tenant_id = t.tenant_id) AND (m.user_id = auth.uid()))))",
+            "(EXISTS ( SELECT 1\n   FROM app.m\n  WHERE ((m.tenant_id = m.tenant_id) AND (m.user_id = current_tenant_user_id()))))",
+            "(EXISTS ( SELECT 1\n   FROM app.m\n  WHERE ((m.tenant_id = t.tenant_id) OR (m.user_id = current_tenant_user_id()))))",
             "(EXISTS ( SELECT\n   FROM app.p parent_1\n  WHERE (parent_1.id = c.id)))",
             "",
         ] {
@@ -395,7 +393,7 @@ mod tests {
         };
         for (condition, reach) in [
             (
-                "(parent_1.tenant_id = tenancy.current_tenant_id_required())",
+                "(parent_1.t = tenancy.current_tenant_id_required())",
                 Reach::OwnTenant,
             ),
             (
@@ -406,11 +404,18 @@ mod tests {
                 "(EXISTS ( SELECT\n FROM app.q parent_2\n  WHERE ((parent_2.id = parent_1.q) AND (parent_2.t = current_tenant_id()))))",
                 Reach::OwnTenant,
             ),
+            (
+                "(EXISTS ( SELECT\n FROM app.q parent_2\n  WHERE ((parent_2.x = parent_1.q) AND (parent_2.t = current_tenant_id()))))",
+                Reach::All,
+            ),
+            ("(parent_1.other = current_tenant_id())", Reach::All),
             ("(parent_1.t = parent_1.u)", Reach::All),
             ("((parent_1.t = current_tenant_id()) OR true)", Reach::All),
         ] {
             check(&child(condition), None, reach);
         }
+        let both = "(EXISTS ( SELECT\n   FROM app.c\n  WHERE ((c.a = x.a) AND (c.b = x.b) AND (c.owner = current_tenant_user_id()))))";
+        check(both, None, Reach::OwnRows);
     }
 
     #[test]
@@ -431,7 +436,7 @@ mod tests {
             ("(NOT is_super_admin())", All, All),
         ] {
             assert_eq!(
-                reaches(expression, Some("id")),
+                judged(expression, Some("id")),
                 Reaches {
                     ordinary,
                     super_admin

@@ -1,13 +1,28 @@
 //! What a piece of a deparsed expression is: a call, a name, a cast.
 //!
-//! Pure.
+//! Pure. Must never take a cast for harmless that lets two values become the same one.
 
-use crate::validate::expression::operands;
+use crate::validate::expression::{operands, without_parentheses};
 
-/// Whether it is a call of one of the extension's functions that name the user.
+/// Types between which a value stays as different from others as it was, or is an error. A length, or a
+/// type of whoever wrote the policy, may cut it.
+const FAITHFUL: &[&str] = &[
+    "uuid",
+    "text",
+    "character varying",
+    "bigint",
+    "integer",
+    "smallint",
+    "numeric",
+    "json",
+    "jsonb",
+];
+
+/// Whether it is a call of one of the extension's functions that name the user, or of a sub-select of
+/// nothing else.
 pub fn is_call_of_user(text: &str) -> bool {
     is_call(
-        uncast(text),
+        selected(uncast(text)),
         &[
             "current_tenant_user_id",
             "current_user_id_uuid_required",
@@ -18,33 +33,89 @@ pub fn is_call_of_user(text: &str) -> bool {
 }
 
 /// Whether it is a call without arguments of one of these functions of the extension, in whatever
-/// schema: their own or the one that applications see.
+/// schema; that none of others has such a name is for `sql/91_access_matrix.sql` to see.
 pub fn is_call(text: &str, names: &[&str]) -> bool {
     text.strip_suffix("()").is_some_and(|called| {
-        let name = called.rsplit('.').next().unwrap_or(called);
-        names.contains(&name)
+        is_name(called)
+            && operands(called, ".")
+                .pop()
+                .is_some_and(|name| names.contains(&name))
     })
 }
 
-/// Whether a function is called: Postgres puts a space before every other bracket.
-pub fn has_call(text: &str) -> bool {
-    text.match_indices('(').any(|(at, _)| {
-        text[..at].ends_with(|before: char| is_part_of_a_word(before) || before == '"')
-    }) || ["CURRENT_USER", "SESSION_USER"]
-        .iter()
-        .any(|asked| text.contains(asked))
+/// The arguments of a call of that built-in function, where the text is one and nothing else.
+pub fn arguments_of<'a>(text: &'a str, function: &str) -> Option<Vec<&'a str>> {
+    let arguments = text.strip_prefix(function)?;
+    let inner = without_parentheses(arguments);
+    (arguments.starts_with('(') && inner.len() < arguments.len()).then(|| operands(inner, ", "))
 }
 
-/// Without parentheses and casts around it.
-pub fn uncast(text: &str) -> &str {
-    let mut inner = text.trim();
-    loop {
-        let stripped = operands(inner, "::")[0];
-        if stripped == inner {
-            return inner;
-        }
-        inner = stripped;
+/// What a sub-select of one value and of no table selects; else the text itself.
+pub fn selected(text: &str) -> &str {
+    let Some(list) = text.strip_prefix("SELECT ") else {
+        return text;
+    };
+    if ["\n", ", "]
+        .iter()
+        .any(|more| operands(list, more).len() > 1)
+    {
+        return text;
     }
+    uncast(operands(list, " AS ")[0])
+}
+
+/// Whether it reads a setting, or a field of one.
+pub fn is_setting(text: &str) -> bool {
+    let value = selected(uncast(text));
+    if let Some(arguments) = arguments_of(value, "NULLIF") {
+        return is_setting(arguments[0]);
+    }
+    for operator in [" ->> ", " -> ", " #>> "] {
+        if let [document, field] = operands(value, operator)[..] {
+            return is_constant(field) && is_setting(document);
+        }
+    }
+    arguments_of(value, "current_setting").is_some_and(|arguments| {
+        arguments
+            .iter()
+            .all(|argument| is_constant(argument) || *argument == "true")
+    })
+}
+
+/// Whether it is a literal, with a cast or without.
+pub fn is_constant(text: &str) -> bool {
+    let [value, types @ ..] = &operands(text, "::")[..] else {
+        return false;
+    };
+    let is_type = |named: &&str| {
+        let name = named.trim_end_matches("[]");
+        FAITHFUL.contains(&name) || is_name(name)
+    };
+    let digits = |value: &str| !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+    types.iter().all(is_type) && (is_string(value) || digits(value.trim_start_matches('-')))
+}
+
+/// Whether it is a string constant and nothing else.
+fn is_string(value: &str) -> bool {
+    let quoted = value.strip_prefix('E').unwrap_or(value);
+    quoted.len() > 1
+        && quoted.starts_with('\'')
+        && quoted.ends_with('\'')
+        && operands(value, " ").len() == 1
+}
+
+/// Without parentheses, and without casts that keep values apart.
+pub fn uncast(text: &str) -> &str {
+    let mut inner = without_parentheses(text);
+    while let [value, types @ ..] = &operands(inner, "::")[..]
+        && !types.is_empty()
+        && types
+            .iter()
+            .all(|named| FAITHFUL.contains(&named.trim_end_matches("[]")))
+    {
+        inner = value;
+    }
+    inner
 }
 
 /// Whether it is the name of a column, quoted or not, with or without its table.
@@ -53,21 +124,25 @@ pub fn is_name(text: &str) -> bool {
         && !text.starts_with(|first: char| first.is_ascii_digit() || first == '\'')
         && operands(text, ".").into_iter().all(|part| {
             (part.len() > 2 && part.starts_with('"') && part.ends_with('"'))
-                || part
-                    .chars()
-                    .all(|c| c.is_alphanumeric() || c == '_' || c == '$')
+                || (!part.is_empty()
+                    && part
+                        .chars()
+                        .all(|c| c.is_alphanumeric() || c == '_' || c == '$'))
         })
 }
 
-/// Whether the name occurs, and not as a part of another.
-pub fn mentions(text: &str, name: &str) -> bool {
-    text.match_indices(name).any(|(at, found)| {
-        !text[..at].ends_with(is_part_of_a_word)
-            && !text[at + found.len()..].starts_with(is_part_of_a_word)
-    })
+/// A column's table or alias, and its name.
+pub fn column(text: &str) -> Option<(&str, &str)> {
+    match operands(text, ".")[..] {
+        [table, name] if is_name(text) => Some((table, name)),
+        _ => None,
+    }
 }
 
-/// What names are made of.
-pub fn is_part_of_a_word(character: char) -> bool {
-    character.is_alphanumeric() || character == '_'
+/// The sides of an equation.
+pub fn equation(text: &str) -> Option<(&str, &str)> {
+    match operands(text, " = ")[..] {
+        [left, right] => Some((left, right)),
+        _ => None,
+    }
 }
