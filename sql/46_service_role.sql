@@ -11,6 +11,13 @@ COMMENT ON COLUMN tenancy.service_roles.role_oid IS
 'a role of the same name that was made later, or is of another cluster, is no service until tenancy.create_service_role() says so again';
 SELECT pg_catalog.pg_extension_config_dump('tenancy.service_roles', '');
 GRANT SELECT ON tenancy.service_roles TO PUBLIC;
+-- Whoever writes it, and a restore too.
+CREATE TRIGGER tenancy_invalidate BEFORE INSERT OR UPDATE OR DELETE ON tenancy.service_roles
+    FOR EACH ROW EXECUTE FUNCTION tenancy.invalidate_context();
+ALTER TABLE tenancy.service_roles ENABLE ALWAYS TRIGGER tenancy_invalidate;
+CREATE TRIGGER tenancy_invalidate_truncate BEFORE TRUNCATE ON tenancy.service_roles
+    FOR EACH STATEMENT EXECUTE FUNCTION tenancy.invalidate_context();
+ALTER TABLE tenancy.service_roles ENABLE ALWAYS TRIGGER tenancy_invalidate_truncate;
 
 CREATE FUNCTION tenancy.create_service_role(name name) RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'create_service_role_wrapper';

@@ -294,6 +294,117 @@ fn a_retired_service_is_none_even_in_its_transaction() {
     no_context_in_transaction(&mut jobs);
 }
 
+/// Nor does it count who the session's user was, or what he was a member of.
+#[test]
+fn whose_session_it_is_counts_in_each_statement() {
+    let stage = Stage::new(BIND);
+    let (app, jobs) = (&stage.world.app, &stage.jobs);
+    let mut admin = stage.world.admin();
+    // The session's user changes.
+    let mut session = stage.world.admin();
+    session.ok(&format!(
+        "PREPARE bodies AS {BODIES}; BEGIN; SET LOCAL SESSION AUTHORIZATION {jobs}"
+    ));
+    session.ok(&as_tenant(A));
+    assert_eq!(session.text("EXECUTE bodies").as_deref(), Some("aa"));
+    session.ok(&format!(
+        "SET LOCAL SESSION AUTHORIZATION {app}; SAVEPOINT s"
+    ));
+    assert_eq!(session.text(TENANT), None);
+    expect_error(&session.error("EXECUTE bodies"), "42501", "");
+    session.ok(&format!(
+        "ROLLBACK TO s; SET LOCAL SESSION AUTHORIZATION {jobs}"
+    ));
+    assert_eq!(session.text("EXECUTE bodies").as_deref(), Some("aa"));
+    session.ok("ROLLBACK");
+    // He was an administrator by a membership, a grant of the database's owner, a setting.
+    let helper = stage.world.db.role("helper");
+    let admins = stage.world.db.role("admins");
+    let database = quote_ident(&stage.world.db.name);
+    admin.ok(&format!(
+        "GRANT USAGE ON SCHEMA public TO {helper}; GRANT SELECT ON notes TO {helper};
+         ALTER DATABASE {database} SET pg_tenancy.admin_role = '{admins}'"
+    ));
+    let superuser = &stage.world.db.server().superuser;
+    for (given, taken) in [
+        (
+            format!("GRANT {admins} TO {helper}"),
+            format!("REVOKE {admins} FROM {helper}"),
+        ),
+        (
+            format!("ALTER DATABASE {database} OWNER TO {helper}"),
+            format!("ALTER DATABASE {database} OWNER TO {superuser}"),
+        ),
+        (
+            format!(
+                "INSERT INTO tenancy.service_roles SELECT rolname, oid FROM pg_roles WHERE rolname = '{helper}'"
+            ),
+            format!("DELETE FROM tenancy.service_roles WHERE role_name = '{helper}'"),
+        ),
+        (
+            format!(
+                "INSERT INTO tenancy.service_roles SELECT rolname, oid FROM pg_roles WHERE rolname = '{helper}'"
+            ),
+            "TRUNCATE tenancy.service_roles".to_owned(),
+        ),
+        (
+            format!("SELECT tenancy.create_service_role('{helper}')"),
+            format!(
+                "ALTER ROLE {helper} RENAME TO {helper}_2; ALTER ROLE {helper}_2 RENAME TO {helper}_3"
+            ),
+        ),
+    ] {
+        admin.ok(&given);
+        for within in [true, false] {
+            // In an open transaction, and as the connection's own.
+            let mut session = if within {
+                let mut session = stage.world.db.connect(&helper);
+                session.ok("BEGIN");
+                session.ok(&as_tenant(A));
+                session
+            } else {
+                stage
+                    .world
+                    .db
+                    .connect_with(&helper, &format!("-c tenancy.service_tenant={A}"))
+            };
+            session.ok(&format!("PREPARE bodies AS {BODIES}"));
+            for _ in 0..6 {
+                assert_eq!(
+                    session.text("EXECUTE bodies").as_deref(),
+                    Some("aa"),
+                    "{given}"
+                );
+            }
+            admin.ok(&taken);
+            expect_error(&session.error("EXECUTE bodies"), "42501", "");
+            if within && !taken.contains("RENAME") {
+                admin.ok(&given);
+            } else {
+                break;
+            }
+        }
+    }
+    stage.world.db.adopt_role(&format!("{helper}_3"));
+}
+
+#[test]
+fn a_service_that_is_dropped_is_none() {
+    let stage = Stage::new(BIND);
+    let mut jobs = stage.acting(A);
+    jobs.ok(&format!("PREPARE bodies AS {BODIES}"));
+    assert_eq!(jobs.text("EXECUTE bodies").as_deref(), Some("aa"));
+    let mut admin = stage.world.admin();
+    let others: String = admin
+        .text(&format!(
+            "SELECT string_agg(format('DROP OWNED BY %I', '{0}'), ';')",
+            stage.jobs
+        ))
+        .expect("text");
+    admin.ok(&format!("{others}; GRANT SELECT ON notes TO PUBLIC; GRANT USAGE ON SCHEMA public TO PUBLIC; DROP ROLE {}", stage.jobs));
+    expect_error(&jobs.error("EXECUTE bodies"), "42501", "no tenant context");
+}
+
 #[test]
 fn parallel_workers_agree() {
     for server in [Server::preloaded(), Server::plain()] {

@@ -12,6 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::registry::{ActingRole, PinnedSearchPath};
 
 const INVALIDATE: &str = "tenancy_invalidate";
+const INVALIDATE_TRUNCATE: &str = "tenancy_invalidate_truncate";
 const INVALIDATE_DOCUMENT: &str = "tenancy_document";
 
 /// A trigger of ours: its name, when it fires, its function, and whether replication fires it.
@@ -41,7 +42,7 @@ const BEFORE_TRUNCATE: &str = "BEFORE TRUNCATE";
 #[rustfmt::skip]
 const OF_BOUND_TABLES: [Trigger; 4] = [
     trigger(INVALIDATE, BEFORE_ROW, "invalidate_context", true),
-    trigger("tenancy_invalidate_truncate", BEFORE_TRUNCATE, "invalidate_context", true),
+    trigger(INVALIDATE_TRUNCATE, BEFORE_TRUNCATE, "invalidate_context", true),
     trigger("tenancy_identity_guard", "AFTER INSERT OR UPDATE OR DELETE", "guard_identity", false),
     trigger("tenancy_identity_guard_truncate", BEFORE_TRUNCATE, "guard_identity", false),
 ];
@@ -198,11 +199,24 @@ fn on_each(
 /// Puts the registry's own triggers back in force: `pg_restore --disable-triggers` leaves them as
 /// triggers that replication does not fire.
 pub fn mend_registry(tables: &RegistryTables) -> Result<()> {
-    for table in [tables.binding, tables.protection] {
-        if !all_announce(&[table]) {
+    let registry = [
+        (Some(tables.binding), &[INVALIDATE][..]),
+        (Some(tables.protection), &[INVALIDATE]),
+        (
+            catalog::relation_oid("tenancy", "service_roles"),
+            &[INVALIDATE, INVALIDATE_TRUNCATE],
+        ),
+    ];
+    for (table, triggers) in registry {
+        if let Some(table) = table
+            && !all_announce(&[table])
+        {
             let name = name_of(table)?;
-            let statement = format!("ALTER TABLE {name} ENABLE ALWAYS TRIGGER {INVALIDATE}");
-            run_as_owner(table, &[statement])?;
+            let statements: Vec<_> = triggers
+                .iter()
+                .map(|trigger| format!("ALTER TABLE {name} ENABLE ALWAYS TRIGGER {trigger}"))
+                .collect();
+            run_as_owner(table, &statements)?;
         }
     }
     if let Some(registrations) = catalog::relation_oid("tenancy", "context_registration") {

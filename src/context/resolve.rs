@@ -12,7 +12,7 @@ use pgrx::pg_sys::{self, Datum};
 use super::hot::{self, Answers};
 use super::identity::{TenantId, TenantType};
 use super::model::{Asked, Missing, Resolved, Standing};
-use super::{lookup, questions, validate};
+use super::{lookup, questions, service, validate};
 use crate::binding::{self, Binding};
 use crate::cache::{generation, store};
 use crate::document;
@@ -91,6 +91,7 @@ pub fn is_resolving() -> bool {
 
 /// Called as each statement starts: what could be kept for one statement only is over.
 pub fn start_statement(parallel: bool) {
+    service::start_statement();
     if STATEMENT_ONLY.get() || parallel {
         hot::forget();
         STATEMENT_ONLY.set(false);

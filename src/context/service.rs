@@ -5,21 +5,89 @@
 //! of one, does not become it. Whoever logged in as the service, or as an administrator, may act for any
 //! tenant anyway. For all others the setting means nothing.
 
+use std::cell::RefCell;
+
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::identity::TenantId;
-use super::{resolve, setting};
+use super::{hot, resolve, setting};
 use crate::binding::{self, Binding};
 use crate::catalog;
 use crate::error::{Error, Kind, OrRaise, Result};
-use crate::registry;
+use crate::{gucs, registry};
+
+/// What was judged, as far as no message tells of a change.
+#[derive(PartialEq)]
+struct Judged {
+    session: pg_sys::Oid,
+    admin_roles: Vec<String>,
+}
+
+impl Judged {
+    fn now() -> Self {
+        Self {
+            // SAFETY: a plain read of the backend's state; a parallel worker has its leader's session
+            // user.
+            session: unsafe { pg_sys::GetSessionUserId() },
+            admin_roles: gucs::admin_roles(),
+        }
+    }
+}
+
+thread_local! {
+    /// None until the setting had a value: that is all that other sessions pay for.
+    static JUDGED: RefCell<Option<Judged>> = const { RefCell::new(None) };
+}
+
+/// Registers the callback for what roles are and whom they belong to; called once from `_PG_init`.
+pub fn init() {
+    // SAFETY: the callback is a static function of the right type.
+    unsafe {
+        for cache in [
+            pg_sys::SysCacheIdentifier::AUTHOID,
+            pg_sys::SysCacheIdentifier::AUTHMEMMEMROLE,
+            pg_sys::SysCacheIdentifier::DATABASEOID,
+        ] {
+            pg_sys::CacheRegisterSyscacheCallback(
+                cache as i32,
+                Some(roles_changed),
+                pg_sys::Datum::from(0usize),
+            );
+        }
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn roles_changed(
+    _argument: pg_sys::Datum,
+    _cache: i32,
+    _hash: pg_sys::uint32,
+) {
+    if JUDGED.with(|judged| judged.try_borrow().is_ok_and(|judged| judged.is_some())) {
+        hot::forget();
+    }
+}
+
+/// Called as each statement starts: the session's user, or who administers, may be somebody else.
+pub fn start_statement() {
+    let changed = JUDGED.with_borrow(|judged| {
+        judged
+            .as_ref()
+            .is_some_and(|judged| *judged != Judged::now())
+    });
+    if changed {
+        JUDGED.set(None);
+        hot::forget();
+    }
+}
 
 /// Whether the session belongs to a service, or to who may make one: an administrator, or the owner of
 /// the database. Reads the registry: called once a transaction, and only where the setting has a value.
 pub fn is_service_session() -> bool {
-    // SAFETY: a plain read of the backend's state; a parallel worker has its leader's session user.
-    let session = unsafe { pg_sys::GetSessionUserId() };
+    let judged = Judged::now();
+    let session = judged.session;
+    JUDGED.set(Some(judged));
     registry::administers_database(session) || is_registered(session)
 }
 

@@ -13,7 +13,7 @@ use pgrx::prelude::*;
 
 use crate::cache::generation;
 use crate::context::resolve::Mark;
-use crate::context::{hot, resolve, setting};
+use crate::context::{hot, resolve, service, setting};
 use crate::error::{OrRaise, Result};
 use crate::gucs::{self, MissingContext};
 use crate::pg_compat;
@@ -29,6 +29,7 @@ static mut PREVIOUS_EXECUTOR_FINISH: pg_sys::ExecutorFinish_hook_type = None;
 /// Installs the hooks and defines the default settings; called once from `_PG_init`.
 pub fn init() {
     generation::init();
+    service::init();
     planner::init();
     // SAFETY: the backend, or the postmaster, has one thread; the callbacks are static functions.
     unsafe {
