@@ -278,10 +278,8 @@ fn functions_are_ways_by_views_and_views_by_functions() {
     session.ok("DROP MATERIALIZED VIEW app.m; DROP VIEW app.v CASCADE");
 
     // A function that names a view, which has the rights of the function's owner or of its own.
-    session.ok(&format!(
-        "CREATE VIEW app.shown WITH (security_invoker) AS SELECT * FROM app.open;
-         CREATE FUNCTION app.f() RETURNS SETOF text LANGUAGE sql SECURITY DEFINER SET search_path = '' AS 'SELECT note FROM app.shown'"
-    ));
+    session.ok("CREATE VIEW app.shown WITH (security_invoker) AS SELECT * FROM app.open;
+         CREATE FUNCTION app.f() RETURNS SETOF text LANGUAGE sql SECURITY DEFINER SET search_path = '' AS 'SELECT note FROM app.shown'");
     assert_eq!(
         said(&stage, app, "open", "SELECT")[1],
         format!("function app.f() as {owner} by view app.shown: all tenants")
