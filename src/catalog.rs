@@ -176,6 +176,29 @@ pub fn acts_as(owner: pg_sys::Oid) -> bool {
     has_privileges(unsafe { pg_sys::GetUserId() }, owner)
 }
 
+/// The owner of a function or a type; `None` when it is gone.
+pub fn owner_of(catalog: pg_sys::Oid, object: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    // SAFETY: catalog lookups by oid; the tuple is released before returning.
+    unsafe {
+        let (cache, is_function) = match catalog {
+            pg_sys::ProcedureRelationId => (pg_sys::SysCacheIdentifier::PROCOID, true),
+            _ => (pg_sys::SysCacheIdentifier::TYPEOID, false),
+        };
+        let tuple = pg_sys::SearchSysCache1(cache as i32, pg_sys::Datum::from(object));
+        if tuple.is_null() {
+            return None;
+        }
+        let row = pg_sys::GETSTRUCT(tuple);
+        let owner = if is_function {
+            (*row.cast::<pg_sys::FormData_pg_proc>()).proowner
+        } else {
+            (*row.cast::<pg_sys::FormData_pg_type>()).typowner
+        };
+        pg_sys::ReleaseSysCache(tuple);
+        Some(owner)
+    }
+}
+
 /// Whether a role may do all that `owner` may (superusers may).
 pub fn has_privileges(role: pg_sys::Oid, owner: pg_sys::Oid) -> bool {
     // SAFETY: catalog lookups by oid.

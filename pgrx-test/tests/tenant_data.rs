@@ -337,6 +337,91 @@ fn a_condition_gives_nobody_the_rights_of_another() {
     );
 }
 
+/// Whoever may create in the schema makes a function that fits a registered condition better.
+#[test]
+fn a_condition_runs_nobody_elses_function() {
+    let stage = bound();
+    let mut owner = stage.owner();
+    let maker = stage.database.role("maker");
+    owner.ok(&format!(
+        "CREATE FUNCTION app.is_main(varchar) RETURNS boolean IMMUTABLE LANGUAGE sql AS $$ SELECT $1 = 'main' $$;
+         CREATE FUNCTION app.is_mine(varchar) RETURNS boolean IMMUTABLE LANGUAGE sql AS $$ SELECT $1 = 'main' $$;
+         GRANT USAGE, CREATE ON SCHEMA app TO {maker};
+         INSERT INTO app.configuration VALUES ('{A}', 'main');
+         SELECT tenancy.require_rows('c', 'app.configuration', condition => 'app.is_main(kind)')"
+    ).replace("INSERT", "ALTER TABLE app.configuration NO FORCE ROW LEVEL SECURITY; INSERT"));
+    let missing = "SELECT string_agg(concat_ws(' ', requirement, left(right(tenant_id, 1), 1), found), ', ' ORDER BY requirement, tenant_id) FROM tenancy.detect_missing_tenant_data()";
+    assert_eq!(owner.text(missing).as_deref(), Some("c b 0"));
+    let mut attacker = stage.database.connect(&maker);
+    let trap = "RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN PERFORM set_config('trap.ran_as', current_user, false); RETURN false; END $$";
+    attacker.ok(&format!(
+        "CREATE FUNCTION app.is_main(text) {trap}; CREATE FUNCTION app.trap(text, text) {trap};
+         CREATE OPERATOR app.= (LEFTARG = text, RIGHTARG = text, FUNCTION = app.trap);
+         CREATE DOMAIN app.trapped AS text CHECK (app.is_main(VALUE))"
+    ));
+    let ran_as = "SELECT coalesce(current_setting('trap.ran_as', true), '')";
+    owner.ok("SET search_path = app, pg_catalog");
+    // It could not be looked for, which is a row.
+    assert_eq!(owner.text(missing).as_deref(), Some("c"));
+    assert_eq!(owner.text(ran_as).as_deref(), Some(""));
+    assert!(faults(&mut owner).contains(&"not-checked app.configuration ?".to_owned()));
+    assert_eq!(owner.text(ran_as).as_deref(), Some(""));
+    for condition in [
+        "app.is_main(kind)",
+        "kind OPERATOR(app.=) ''x''",
+        "kind::app.trapped IS NOT NULL",
+    ] {
+        expect_error(
+            &owner.error(&format!(
+                "SELECT tenancy.require_rows('d', 'app.configuration', condition => '{condition}')"
+            )),
+            "42501",
+            "function or domain to",
+        );
+    }
+    // Names that are not qualified are Postgres's, and functions of the owner's are run.
+    owner.ok("SELECT tenancy.require_rows('c', 'app.configuration', condition => 'kind = ''main'' AND app.is_mine(kind)')");
+    assert_eq!(owner.text(missing).as_deref(), Some("c b 0"));
+    assert_eq!(owner.text(ran_as).as_deref(), Some(""));
+    // A superuser has everybody's rights.
+    stage.superuser().ok("DROP FUNCTION app.is_main(text) CASCADE; ALTER FUNCTION app.is_mine(varchar) OWNER TO CURRENT_USER");
+    assert_eq!(owner.text(missing).as_deref(), Some("c b 0"));
+    // A key that is of another type by now.
+    owner.ok("SELECT tenancy.unprotect_table('app.configuration'); ALTER TABLE app.configuration ALTER tenant_id TYPE text");
+    assert_eq!(owner.text(missing).as_deref(), Some("c"));
+}
+
+#[test]
+fn keys_are_spelled_as_what_they_are_keys_of() {
+    let stage = bound();
+    let mut owner = stage.owner();
+    owner.ok(
+        "CREATE DOMAIN app.tenant AS uuid; CREATE TABLE app.kept (tenant app.tenant, member varchar(9), at timestamptz, number int, code bytea);
+         SELECT tenancy.require_rows('kept', 'app.kept', 'tenant');
+         SELECT tenancy.require_rows('kept', 'app.kept', 'member', each => 'user')",
+    );
+    for (column, each) in [
+        ("at", "user"),
+        ("number", "user"),
+        ("code", "user"),
+        ("tenant", "user"),
+        ("member", "tenant"),
+    ] {
+        expect_error(
+            &owner.error(&format!(
+                "SELECT tenancy.require_rows('kept', 'app.kept', '{column}', each => '{each}')"
+            )),
+            "42804",
+            &format!("of the {each}s' type"),
+        );
+    }
+    owner.ok(&format!("INSERT INTO app.kept VALUES ('{A}', 'ann')"));
+    let missing = "SELECT string_agg(subject, ' ' ORDER BY subject) FROM tenancy.detect_missing_tenant_data() WHERE requirement = 'kept'";
+    assert_eq!(owner.text(missing).as_deref(), Some("bob both both"));
+    owner.ok("SELECT tenancy.require_rows('kept', 'app.kept', 'tenant')");
+    assert_eq!(owner.text(missing).as_deref(), Some(B));
+}
+
 #[test]
 fn bad_input_is_refused_and_changes_nothing() {
     let stage = bound();

@@ -16,6 +16,8 @@ pub struct Facts {
     pub columns: Vec<i16>,
     /// Neither the clock nor another table nor a setting can change it.
     pub depends_only_on_its_row: bool,
+    /// Whose code it runs besides Postgres's own: the owners of its functions and domains.
+    pub authors: Vec<pg_sys::Oid>,
 }
 
 /// Parses the expression against the table. Raises Postgres's own error where it does not parse or is
@@ -40,6 +42,8 @@ pub fn analyze(relation: pg_sys::Oid, expression: &str) -> Result<Facts> {
             })
             .filter(|number| *number > 0)
             .collect();
+        let mut authors = Vec::new();
+        note_authors(tree, (&raw mut authors).cast());
         let depends_only_on_its_row =
             !pg_sys::contain_mutable_functions(tree) && !pg_sys::checkExprHasSubLink(tree);
         let oid = (*relation).rd_id;
@@ -50,8 +54,56 @@ pub fn analyze(relation: pg_sys::Oid, expression: &str) -> Result<Facts> {
         Ok(Facts {
             columns,
             depends_only_on_its_row,
+            authors,
         })
     }
+}
+
+/// Notes the owner of each function and domain that did not come with Postgres.
+#[pg_guard]
+unsafe extern "C-unwind" fn note_authors(
+    node: *mut pg_sys::Node,
+    authors: *mut core::ffi::c_void,
+) -> bool {
+    if node.is_null() {
+        return false;
+    }
+    // SAFETY: Postgres passes each node of the expression with the list of `analyze`.
+    unsafe {
+        if is_a(node, pg_sys::NodeTag::T_CoerceToDomain) {
+            let domain = (*node.cast::<pg_sys::CoerceToDomain>()).resulttype;
+            note_author(
+                authors,
+                domain,
+                catalog::owner_of(pg_sys::TypeRelationId, domain),
+            );
+        }
+        pg_sys::check_functions_in_node(node, Some(note_author_of_function), authors)
+            || pg_sys::expression_tree_walker(node, Some(note_authors), authors)
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn note_author_of_function(
+    function: pg_sys::Oid,
+    authors: *mut core::ffi::c_void,
+) -> bool {
+    let owner = catalog::owner_of(pg_sys::ProcedureRelationId, function);
+    // SAFETY: the list of `analyze`.
+    unsafe { note_author(authors, function, owner) };
+    false
+}
+
+unsafe fn note_author(
+    authors: *mut core::ffi::c_void,
+    object: pg_sys::Oid,
+    owner: Option<pg_sys::Oid>,
+) {
+    if query::is_built_in(object) {
+        return;
+    }
+    // SAFETY: by the caller's promise, the list of `analyze`. One whose owner is not known is nobody's.
+    unsafe { &mut *authors.cast::<Vec<pg_sys::Oid>>() }.push(owner.unwrap_or(pg_sys::InvalidOid));
 }
 
 /// The expression as Postgres shows it once it is part of a policy of the relation. Raises Postgres's

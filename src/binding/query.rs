@@ -40,6 +40,22 @@ impl Column {
         })
     }
 
+    /// Whether its values are strings.
+    pub fn is_string(&self) -> bool {
+        let (mut category, mut preferred) = (0, false);
+        // SAFETY: a catalog lookup by oid.
+        unsafe {
+            pg_sys::get_type_category_preferred(self.base_type, &mut category, &mut preferred)
+        };
+        category as u8 == pg_sys::TYPCATEGORY_STRING
+    }
+
+    /// The name of its type, or of that below a domain.
+    pub fn type_name(&self) -> String {
+        // SAFETY: formats a type oid.
+        unsafe { catalog::string_from(pg_sys::format_type_be(self.base_type)) }.unwrap_or_default()
+    }
+
     fn is_built_in(&self) -> bool {
         is_built_in(self.base_type)
     }

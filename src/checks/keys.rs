@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 
 use pgrx::pg_sys;
 
-use crate::binding;
+use crate::binding::{self, expression};
 use crate::catalog::{self, quote_identifier as quoted};
 use crate::context::service;
 use crate::error::{Error, Kind, Result};
 use crate::gucs;
 use crate::policy::{apply, spi};
-use crate::registry::{self, ActingRole};
+use crate::registry::{self, ActingRole, PinnedSearchPath};
 
 /// A table that may be read.
 pub struct Table {
@@ -60,6 +60,38 @@ impl Table {
             ))
             .hint("Have the owner of the table call tenancy.require_rows().")
         })
+    }
+
+    /// Fails unless the condition depends on its row alone, and every function in it, as its names mean
+    /// today, is of somebody who has the owner's privileges: it runs with those.
+    pub fn require_condition(&self, condition: &str) -> Result<()> {
+        let _path = PinnedSearchPath::new();
+        let facts = expression::analyze(self.oid, condition)?;
+        if !facts.depends_only_on_its_row {
+            return Err(Error::new(
+                Kind::InvalidParameterValue,
+                "the condition depends on more than its row",
+            )
+            .hint("Use immutable functions and operators only, and no sub-select."));
+        }
+        let stranger = facts
+            .authors
+            .into_iter()
+            .find(|author| !catalog::has_privileges(*author, self.owner));
+        match stranger {
+            None => Ok(()),
+            Some(stranger) => Err(Error::new(
+                Kind::InsufficientPrivilege,
+                "a condition would run somebody's function with rights that he lacks",
+            )
+            .detail(format!(
+                "Table {} belongs to {}, and the function or domain to {}.",
+                self.name,
+                quoted(&catalog::role_name(self.owner)),
+                quoted(&catalog::role_name(stranger))
+            ))
+            .hint("Use functions of the owner of the table in the condition, or of Postgres.")),
+        }
     }
 
     /// Says that a scan is on its way where the table is large.

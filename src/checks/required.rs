@@ -13,11 +13,11 @@ use serde::Deserialize;
 use super::arguments::{given, name as named};
 use super::fix;
 use super::keys::Table;
-use crate::binding::{self, expression};
+use crate::binding::{self, Binding, query};
 use crate::catalog;
 use crate::error::{Error, Kind, OrRaise, Result};
 use crate::policy::{apply, spi};
-use crate::registry::{self, ActingRole, PinnedSearchPath, extension_owner};
+use crate::registry::{self, ActingRole, extension_owner};
 
 const WHY: &str = "Required rows decide what counts as missing.";
 
@@ -44,6 +44,11 @@ pub struct Requirement {
 }
 
 impl Requirement {
+    /// Whether the binding says so, and nobody registered it.
+    fn is_implied(&self) -> bool {
+        self.registered_by.is_empty()
+    }
+
     /// Its table; an error where that is gone or the caller or the author may not have it read.
     pub fn table(&self) -> Result<Table> {
         let oid = catalog::relation_oid(&self.schema_name, &self.table_name).ok_or_else(|| {
@@ -59,8 +64,13 @@ impl Requirement {
         })?;
         require_table(oid)?;
         let table = Table::open(oid)?;
-        if self.condition.is_some() {
+        // Names may have got another meaning since, and columns another type.
+        if !self.is_implied() {
+            check_key(&table, &self.key_column, self.each)?;
+        }
+        if let Some(condition) = &self.condition {
             table.for_expression_of(&self.registered_by)?;
+            table.require_condition(condition)?;
         }
         Ok(table)
     }
@@ -127,18 +137,16 @@ fn require_rows(
                 "Give tenant or user.",
             ));
         }
-        check_key(&table, &key_column, each == "tenant")?;
+        let subject = if each == "tenant" {
+            Each::Tenant
+        } else {
+            Each::User
+        };
+        check_key(&table, &key_column, subject)?;
         let caller = catalog::current_role_name();
         if let Some(condition) = condition {
             table.for_expression_of(&caller)?;
-            let _path = PinnedSearchPath::new();
-            let facts = expression::analyze(table.oid, condition)?;
-            if !facts.depends_only_on_its_row {
-                return Err(invalid(
-                    "the condition depends on more than its row",
-                    "Use immutable functions and operators only, and no sub-select.",
-                ));
-            }
+            table.require_condition(condition)?;
         }
         if let Some(fix) = fix {
             check_fix(fix)?;
@@ -171,35 +179,54 @@ fn require_rows(
     run().or_raise();
 }
 
-fn check_key(table: &Table, column: &str, is_tenant: bool) -> Result<()> {
-    let found: Option<String> = spi::row(
-        "SELECT pg_catalog.to_json(pg_catalog.format_type(a.atttypid, NULL))::pg_catalog.text
-         FROM pg_catalog.pg_attribute a
-         WHERE a.attrelid = $1 AND a.attname = $2::pg_catalog.text AND a.attnum > 0 AND NOT a.attisdropped",
-        &[table.oid.into(), column.into()],
-    )?;
-    let Some(found) = found else {
-        return Err(Error::new(
-            Kind::UndefinedColumn,
-            format!("column \"{column}\" of table {} does not exist", table.name),
-        )
-        .hint("Give the column that holds the tenant, or the user."));
+/// The bound column of users.
+fn users(binding: &Binding) -> Result<Option<query::Column>> {
+    let (table, name) = match (&binding.membership, &binding.role_table) {
+        (Some(membership), _) => (membership, &binding.membership_user),
+        (None, Some(table)) => (table, &binding.role_user),
+        (None, None) => return Ok(None),
     };
-    let wanted = binding::required()?.tenant_type.name();
-    if is_tenant && found != wanted {
-        return Err(Error::new(
-            Kind::DatatypeMismatch,
-            format!(
-                "column \"{column}\" of table {} is not of the tenants' type",
-                table.name
+    query::column(table.relation, name).map(Some)
+}
+
+/// Fails unless the column is spelled as tenants, or users, are: they are compared as text.
+fn check_key(table: &Table, name: &str, each: Each) -> Result<()> {
+    let column = query::column(table.oid, name)?;
+    let binding = binding::required()?;
+    let (whose, is_right, wanted) = match each {
+        Each::Tenant => (
+            "tenants",
+            column.tenant_type() == Some(binding.tenant_type),
+            binding.tenant_type.name().to_owned(),
+        ),
+        Each::User => match users(&binding)? {
+            None => return Ok(()),
+            Some(bound) => (
+                "users",
+                column.base_type == bound.base_type || (column.is_string() && bound.is_string()),
+                bound.type_name(),
             ),
-        )
-        .detail(format!(
-            "It is of type {found}, tenants are of type {wanted}."
-        ))
-        .hint("Give the column that holds the tenant."));
+        },
+    };
+    if is_right {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::new(
+        Kind::DatatypeMismatch,
+        format!(
+            "column {} of table {} is not of the {whose}' type",
+            catalog::quote_identifier(name),
+            table.name
+        ),
+    )
+    .detail(format!(
+        "It is of type {}, {whose} are of type {wanted}.",
+        column.type_name()
+    ))
+    .hint(format!(
+        "Give the column that holds the {}.",
+        whose.trim_end_matches('s')
+    )))
 }
 
 fn check_fix(sql: &str) -> Result<()> {
