@@ -19,6 +19,16 @@ CREATE TRIGGER tenancy_invalidate_truncate BEFORE TRUNCATE ON tenancy.service_ro
     FOR EACH STATEMENT EXECUTE FUNCTION tenancy.invalidate_context();
 ALTER TABLE tenancy.service_roles ENABLE ALWAYS TRIGGER tenancy_invalidate_truncate;
 
+CREATE TABLE tenancy.app_roles (
+    role_name name PRIMARY KEY,
+    role_oid oid NOT NULL,
+    registered_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE tenancy.app_roles IS 'roles made for applications, so that none of them is a service as well: written by tenancy.create_app_role()';
+COMMENT ON COLUMN tenancy.app_roles.role_oid IS 'a role of the same name that was made later is another';
+SELECT pg_catalog.pg_extension_config_dump('tenancy.app_roles', '');
+GRANT SELECT ON tenancy.app_roles TO PUBLIC;
+
 CREATE FUNCTION tenancy.create_service_role(name name) RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'create_service_role_wrapper';
 COMMENT ON FUNCTION tenancy.create_service_role(name) IS

@@ -57,6 +57,24 @@ $rule$SELECT t.schema, tenancy.identity('pg_class'::regclass, t.relation) AS obj
 FROM tenancy.tenant_tables t JOIN pg_inherits i ON i.inhrelid = t.relation JOIN pg_class p ON p.oid = i.inhparent
 WHERE NOT t.row_security AND p.relrowsecurity AND NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = t.relation)$rule$),
 
+('parent-open', 'ways around', 'error', 'A parent without tenants shows the rows of tenant tables',
+ 'Reading a parent reads its children past their policies, and this one has no tenant column to ask for.',
+ 'https://www.postgresql.org/docs/current/ddl-inherit.html',
+$rule$WITH RECURSIVE up AS (
+    SELECT t.relation AS child, i.inhparent AS parent FROM tenancy.tenant_tables t JOIN pg_inherits i ON i.inhrelid = t.relation
+    UNION SELECT up.child, i.inhparent FROM up JOIN pg_inherits i ON i.inhrelid = up.parent)
+SELECT p.schema, tenancy.identity('pg_class'::regclass, p.relation) AS object,
+    'shows ' || string_agg(DISTINCT tenancy.qualified_name(up.child), ', ') || ' to ' || g.names AS detail,
+    format('REVOKE ALL ON %s FROM %s', tenancy.qualified_name(p.relation), g.names) AS remediation
+FROM up JOIN tenancy.user_relations p ON p.relation = up.parent
+CROSS JOIN LATERAL (
+    SELECT string_agg(DISTINCT tenancy.grantee_name(g.grantee), ', ') AS names FROM tenancy.relation_grants g
+    WHERE g.relation = p.relation AND g.privilege IN ('SELECT', 'UPDATE', 'DELETE', 'TRUNCATE')) g
+WHERE up.parent NOT IN (SELECT t.relation FROM tenancy.tenant_tables t) AND g.names IS NOT NULL
+  -- Row security of a parent is for its children too: without a policy nobody sees anything.
+  AND (NOT p.row_security OR EXISTS (SELECT FROM pg_policy y WHERE y.polrelid = p.relation AND y.polpermissive))
+GROUP BY p.schema, p.relation, g.names$rule$),
+
 ('table-rule', 'ways around', 'warn', 'A tenant table, or a view of one, has a rewrite rule',
  'What a rule does happens with the rights of the owner of the table, and is easily overlooked.',
  'https://www.postgresql.org/docs/current/rules-privileges.html',

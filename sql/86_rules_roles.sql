@@ -146,6 +146,15 @@ WHERE (s.setdatabase = 0 OR d.datname = current_database()) AND (s.setrole = 0 O
        OR c.name IN ('pg_tenancy.missing_context', 'pg_tenancy.context_scope')
        OR c.name IN (SELECT unnest(ARRAY[b.user_setting, b.tenant_setting, b.claims_setting]) FROM tenancy.binding b))$rule$),
 
+('service-role-shared', 'roles', 'error', 'A service role is an application''s role as well',
+ 'Whoever can run SQL as the application acts for any tenant, as nobody''s user: jobs need a role of their own.',
+ 'https://www.postgresql.org/docs/current/user-manag.html',
+$rule$SELECT NULL AS schema, tenancy.identity('pg_authid'::regclass, r.oid) AS object,
+    'made by tenancy.create_app_role() and by tenancy.create_service_role()' AS detail,
+    format('SELECT tenancy.retire_service_role(%L)', r.rolname) AS remediation
+FROM pg_roles r JOIN tenancy.service_roles s ON s.role_name = r.rolname AND s.role_oid = r.oid
+JOIN tenancy.app_roles a ON a.role_name = r.rolname AND a.role_oid = r.oid$rule$),
+
 ('context-unproven', 'roles', 'info', 'An application role can set the context of any tenant',
  'Settings stop mistakes, not SQL injection: whoever can run SQL as the role can set any user or tenant.',
  'https://www.postgresql.org/docs/current/config-setting.html',

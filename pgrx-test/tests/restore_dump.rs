@@ -149,6 +149,66 @@ fn a_plain_dump_restores_the_binding() {
 }
 
 #[test]
+fn services_and_required_rows_come_back_and_work() {
+    let source = source();
+    let jobs = source.database.role("jobs");
+    let mut from = source.database.superuser();
+    from.ok(&format!(
+        "SELECT tenancy.create_service_role('{jobs}'); SELECT tenancy.create_app_role('{}', '{{platform}}');
+         INSERT INTO platform.\"Tenants\" VALUES ('aaaaaaaa-0000-0000-0000-000000000003', 'active');
+         SELECT tenancy.require_rows('documents', 'platform.docs', condition => $$body <> ''$$, fix => 'INSERT INTO platform.docs VALUES ($1, ''new'')')",
+        source.app
+    ));
+    for custom in [false, true] {
+        let target = Database::empty(Server::preloaded());
+        if custom {
+            Dump::of(&source.database, &["-Fc"]).pg_restore(&target, &[]);
+        } else {
+            Dump::of(&source.database, &[]).psql(&target);
+        }
+        let mut to = target.superuser();
+        for registry in ["service_roles", "app_roles", "required_rows"] {
+            let rows = format!("SELECT to_jsonb(r) FROM tenancy.{registry} r");
+            let before = from.texts(&rows);
+            assert_eq!(before.len(), 1, "{registry}");
+            assert_eq!(to.texts(&rows), before, "{registry}");
+        }
+        let fix = "SELECT remediation FROM tenancy.detect_missing_tenant_data()";
+        assert_eq!(
+            to.text(fix).as_deref(),
+            Some(
+                "INSERT INTO platform.docs VALUES ('aaaaaaaa-0000-0000-0000-000000000003', 'new')"
+            )
+        );
+        let mut session = target.connect(&jobs);
+        let act = format!("BEGIN; SELECT tenancy.as_tenant('{A}')");
+        session.ok(&act);
+        assert_eq!(
+            session.text("SELECT body FROM platform.docs").as_deref(),
+            Some("x")
+        );
+        // It still ends at once.
+        to.ok(&format!("SELECT tenancy.retire_service_role('{jobs}')"));
+        assert_eq!(
+            session
+                .error("SELECT body FROM platform.docs")
+                .code()
+                .code(),
+            "42501"
+        );
+        session.ok("ROLLBACK");
+        // Of another cluster, where the name may be anybody's.
+        to.ok(&format!(
+            "INSERT INTO tenancy.service_roles VALUES ('{jobs}', 1)"
+        ));
+        assert_eq!(session.error(&act).code().code(), "42501");
+        session.ok("ROLLBACK");
+        to.ok(&format!("SELECT tenancy.create_service_role('{jobs}')"));
+        session.ok(&act);
+    }
+}
+
+#[test]
 fn a_custom_dump_restores_the_binding() {
     let source = source();
     let target = Database::empty(Server::preloaded());

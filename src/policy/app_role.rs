@@ -3,12 +3,14 @@
 //! Owns `create_app_role`. Everything runs with the caller's own rights, because it hands out rights.
 //! Must never grant anything on the registry, nor on what shows rows past row security.
 
+use pgrx::pg_sys;
 use serde::Deserialize;
 
 use super::apply;
 use super::render::quoted;
 use super::spi;
 use crate::error::{Error, Kind, Result};
+use crate::registry::{self, ActingRole, extension_owner};
 
 /// A role that exists, with what would let it past row security.
 #[derive(Debug, Deserialize)]
@@ -98,7 +100,27 @@ pub fn create(name: &str, schemas: &[String], login: bool) -> Result<()> {
     for schema in schemas {
         grant_on(name, schema)?;
     }
-    Ok(())
+    register(name)
+}
+
+/// Remembers that it is an application's, on the word of who may say what the role is for.
+fn register(name: &str) -> Result<()> {
+    let administers: Option<bool> = spi::row(
+        "SELECT pg_catalog.to_json(pg_catalog.pg_has_role($1, 'USAGE WITH ADMIN OPTION'))::pg_catalog.text",
+        &[name.into()],
+    )?;
+    // SAFETY: a plain read of the backend's state.
+    let caller = unsafe { pg_sys::GetUserId() };
+    if !administers.unwrap_or(false) && !registry::administers_database(caller) {
+        return Ok(());
+    }
+    let _role = ActingRole::new(extension_owner()?);
+    spi::execute(
+        "INSERT INTO tenancy.app_roles (role_name, role_oid)
+         SELECT r.rolname, r.oid FROM pg_catalog.pg_roles r WHERE r.rolname = $1
+         ON CONFLICT (role_name) DO UPDATE SET role_oid = excluded.role_oid",
+        &[name.into()],
+    )
 }
 
 /// Creates the role without any rights, or makes sure that one that exists is bound by row security.

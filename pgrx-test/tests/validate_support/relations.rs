@@ -151,6 +151,19 @@ pub const CASES: &[Case] = &[
         "{T}CREATE TABLE {s}.heir () INHERITS ({s}.t); {P}",
     ),
     case(
+        "parent-open",
+        "table {s}.base",
+        "CREATE TABLE {s}.base (id uuid, note text); CREATE TABLE {s}.t (tenant_id uuid NOT NULL) INHERITS ({s}.base); {P}GRANT SELECT ON {s}.base TO {app}",
+        "CREATE TABLE {s}.base (id uuid, note text); CREATE TABLE {s}.t (tenant_id uuid NOT NULL) INHERITS ({s}.base); {P}GRANT INSERT ON {s}.base TO {app}",
+    ),
+    // By a child in between, and to everybody by one column.
+    case(
+        "parent-open",
+        "table {s}.base",
+        "CREATE TABLE {s}.base (id uuid, note text); CREATE TABLE {s}.middle () INHERITS ({s}.base); CREATE TABLE {s}.t (tenant_id uuid NOT NULL) INHERITS ({s}.middle); {P}GRANT SELECT (note) ON {s}.base TO PUBLIC",
+        "CREATE TABLE {s}.base (id uuid, tenant_id uuid NOT NULL); CREATE TABLE {s}.t () INHERITS ({s}.base); GRANT SELECT ON {s}.base TO {app}",
+    ),
+    case(
         "table-rule",
         "rule r on {s}.t",
         "{T}{P}CREATE TABLE {s}.log (note text); CREATE RULE r AS ON INSERT TO {s}.t DO ALSO INSERT INTO {s}.log VALUES (NEW.note)",

@@ -117,6 +117,19 @@ pub const CASES: &[Case] = &[
         "ALTER ROLE {other} SET app.current_tenant_id = '00000000-0000-0000-0000-000000000001'",
         "ALTER ROLE {other} SET row_security = on",
     ),
+    case(
+        "service-role-shared",
+        "role {other}",
+        "SELECT tenancy.create_app_role('{other}', '{{s}}', login => true); INSERT INTO tenancy.service_roles SELECT rolname, oid FROM pg_roles WHERE rolname = '{other}'",
+        "INSERT INTO tenancy.service_roles SELECT rolname, oid FROM pg_roles WHERE rolname = '{other}'",
+    ),
+    // Made again under its name.
+    case(
+        "service-role-shared",
+        "role {other}",
+        "INSERT INTO tenancy.service_roles SELECT rolname, oid FROM pg_roles WHERE rolname = '{other}'; SELECT tenancy.create_app_role('{other}', '{{s}}')",
+        "SELECT tenancy.create_app_role('{other}', '{{s}}', login => true); INSERT INTO tenancy.service_roles SELECT rolname, 1 FROM pg_roles WHERE rolname = '{other}'",
+    ),
     told(
         "context-unproven",
         "role {other}",
