@@ -54,6 +54,11 @@ LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'expression_disj
 COMMENT ON FUNCTION tenancy.expression_disjuncts(text) IS
 'the operands of the outermost OR of an expression as pg_get_expr() shows it';
 
+CREATE FUNCTION tenancy.type_holds_tenants(type oid, tenant_type text) RETURNS boolean
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'type_holds_tenants_wrapper';
+COMMENT ON FUNCTION tenancy.type_holds_tenants(oid, text) IS
+'whether a tenant column may be of that type, or a domain over one, where tenants are of that one, as tenancy.bind() names it';
+
 CREATE FUNCTION tenancy.library_version() RETURNS text
 LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'library_version_wrapper';
 COMMENT ON FUNCTION tenancy.library_version() IS 'version of the library that is loaded; the extension''s own is in pg_extension';

@@ -107,10 +107,7 @@ $rule$SELECT t.schema, tenancy.identity('pg_class'::regclass, t.relation, t.tena
     format('type %s, and tenants are of type %s', format_type(t.tenant_type, NULL), b.tenant_type) AS detail,
     format('ALTER TABLE %s ALTER COLUMN %I TYPE %s USING %2$I::text::%3$s', tenancy.qualified_name(t.relation), t.tenant_column, b.tenant_type) AS remediation
 FROM tenancy.tenant_tables t CROSS JOIN tenancy.binding b
-WHERE t.tenant_column IS NOT NULL AND NOT t.is_partition AND NOT CASE b.tenant_type
-    WHEN 'uuid' THEN t.tenant_type = 'uuid'::regtype
-    WHEN 'text' THEN t.tenant_type IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype)
-    ELSE t.tenant_type IN ('bigint'::regtype, 'integer'::regtype, 'smallint'::regtype) END$rule$),
+WHERE t.tenant_column IS NOT NULL AND NOT t.is_partition AND NOT tenancy.type_holds_tenants(t.tenant_type, b.tenant_type)$rule$),
 
 ('tenant-index-missing', 'keys', 'warn', 'No index leads with the tenant column',
  'Every query of a tenant reads the rows of all.', 'https://www.postgresql.org/docs/current/indexes-multicolumn.html',

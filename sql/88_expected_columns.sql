@@ -16,7 +16,7 @@ COMMENT ON TABLE tenancy.expected_columns IS
 'columns that must be there: written by tenancy.expect_column() and tenancy.expect_from_current(); what is null is not asked for';
 COMMENT ON COLUMN tenancy.expected_columns.type IS 'as Postgres reads names of types, found in pg_catalog and in the table''s schema unless qualified; without a modifier, such as a length, any is accepted';
 COMMENT ON COLUMN tenancy.expected_columns.exact IS 'the modifier must agree even where the type has none';
-COMMENT ON COLUMN tenancy.expected_columns.default_expression IS 'as pg_get_expr() shows it under search_path pg_catalog; GENERATED ... for identity and generated columns; empty: no default';
+COMMENT ON COLUMN tenancy.expected_columns.default_expression IS 'as pg_get_expr() shows it under search_path pg_catalog, TimeZone UTC and DateStyle ISO; GENERATED ... for identity and generated columns; empty: no default';
 COMMENT ON COLUMN tenancy.expected_columns.primary_key IS 'whether the column is part of the primary key';
 COMMENT ON COLUMN tenancy.expected_columns.foreign_key IS 'schema.table(column) that a foreign key of the column points at, all of them separated by a comma, or empty for none';
 SELECT pg_catalog.pg_extension_config_dump('tenancy.expected_columns', '');
@@ -50,7 +50,7 @@ JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
 WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm');
-COMMENT ON VIEW tenancy.actual_columns IS 'columns as rules describe them; what it shows as text depends on search_path';
+COMMENT ON VIEW tenancy.actual_columns IS 'columns as rules describe them; what it shows as text depends on search_path, TimeZone and DateStyle';
 GRANT SELECT ON tenancy.actual_columns TO PUBLIC;
 
 CREATE FUNCTION tenancy.column_text(type text, nullable boolean, default_expression text, primary_key boolean, foreign_key text)
@@ -63,11 +63,13 @@ RETURN pg_catalog.concat_ws(' ', type,
     CASE WHEN foreign_key = '' THEN 'no foreign key' ELSE 'references ' || foreign_key END);
 COMMENT ON FUNCTION tenancy.column_text(text, boolean, text, boolean, text) IS 'a column, or what is asked of one, in words';
 
--- Not inlined, so that its search_path holds: expressions and types are shown under it.
+-- Not inlined, so that its settings hold: expressions, constants and types are shown under them, as
+-- tenancy.expect_from_current() does.
 CREATE FUNCTION tenancy.expected_column_states(extra boolean)
 RETURNS TABLE (schema_name text, table_name text, column_name text, expected_type text, actual_type text,
                expected_nullable boolean, actual_nullable boolean, expected text, actual text, status text)
-LANGUAGE sql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO, MDY'
+    SET IntervalStyle = 'postgres' SET extra_float_digits = 1 SET bytea_output = 'hex' SET quote_all_identifiers = off
 AS $$
 WITH spelled AS MATERIALIZED (
     SELECT s.type, s.schema_name, tenancy.parsed_type(s.type, s.schema_name::text) AS parsed
@@ -135,7 +137,7 @@ BEGIN ATOMIC
     SELECT p.schema_name::pg_catalog.text, p.table_name::pg_catalog.text, p.tenant_column::pg_catalog.text, b.tenant_type,
            pg_catalog.format_type(a.atttypid, a.atttypmod), false, NOT a.attnotnull,
            CASE WHEN a.attnum IS NULL THEN 'MISSING'
-                WHEN a.atttypid <> pg_catalog.to_regtype(b.tenant_type)::pg_catalog.oid THEN 'TYPE_MISMATCH'
+                WHEN NOT tenancy.type_holds_tenants(a.atttypid, b.tenant_type) THEN 'TYPE_MISMATCH'
                 WHEN NOT a.attnotnull THEN 'NULLABLE_MISMATCH'
                 ELSE 'OK' END
     FROM tenancy.protected_tables p

@@ -77,6 +77,7 @@ impl PinnedSearchPath {
             (c"IntervalStyle", c"postgres"),
             (c"extra_float_digits", c"1"),
             (c"bytea_output", c"hex"),
+            (c"quote_all_identifiers", c"off"),
         ])
     }
 

@@ -102,6 +102,93 @@ fn a_callers_search_path_has_no_part_in_it() {
 }
 
 #[test]
+fn tenant_columns_may_be_of_what_protection_takes() {
+    for (tenant_type, column, status) in [
+        ("text", "varchar(40)", "OK"),
+        ("text", "app.tenant", "OK"),
+        ("text", "app.short_tenant", "OK"),
+        ("text", "uuid", "TYPE_MISMATCH"),
+        ("bigint", "app.number", "OK"),
+        ("bigint", "integer", "TYPE_MISMATCH"),
+    ] {
+        let stage = Stage::with_type(tenant_type);
+        let mut owner = stage.owner();
+        owner.ok(&format!(
+            "CREATE DOMAIN app.tenant AS text; CREATE DOMAIN app.short_tenant AS varchar(40) CHECK (VALUE <> '');
+             CREATE DOMAIN app.number AS bigint; CREATE TABLE app.t (tenant_id {tenant_type} NOT NULL)"
+        ));
+        stage.protect("app.t", "{}");
+        owner.ok(&format!(
+            "SELECT tenancy.set_mode('app.t', 'permissive'); ALTER TABLE app.t ALTER tenant_id TYPE {column} USING NULL"
+        ));
+        let told = owner.texts("SELECT status FROM validate_multitenancy_schema()");
+        assert_eq!(told, [status], "{tenant_type} {column}");
+        let code = stage
+            .superuser()
+            .int("SELECT count(*) FROM tenancy.validate() WHERE code = 'tenant-column-type'");
+        assert_eq!(code, i64::from(status != "OK"), "{tenant_type} {column}");
+    }
+}
+
+#[test]
+fn defaults_are_compared_whatever_a_session_shows_them_like() {
+    let stage = owned();
+    let mut owner = stage.owner();
+    owner.ok(
+        "CREATE TABLE app.t (a timestamptz DEFAULT '2020-01-31 12:00+00', b date DEFAULT '2020-01-31', c interval DEFAULT '1 day 2 hours',
+             d float8 DEFAULT 0.1, e bytea DEFAULT 'x', f text DEFAULT current_tenant_id_text());
+         SET TimeZone = 'Asia/Tokyo'; SET DateStyle = 'German'; SET IntervalStyle = 'iso_8601'; SET extra_float_digits = -5;
+         SET bytea_output = 'escape'; SET quote_all_identifiers = on; SELECT tenancy.expect_from_current('app')",
+    );
+    assert!(wrong(&mut owner, "validate_schema(true)").is_empty());
+    let mut other = stage.owner();
+    assert!(wrong(&mut other, "validate_schema(true)").is_empty());
+    other.ok("SET TimeZone = 'America/Lima'; ALTER TABLE app.t ALTER a SET DEFAULT '2020-01-31 12:00+01'");
+    assert_eq!(
+        wrong(&mut other, "validate_schema(true)"),
+        ["t.a DEFAULT_MISMATCH"]
+    );
+}
+
+#[test]
+fn two_sessions_may_take_the_same_snapshot() {
+    let stage = owned();
+    let mut owner = stage.owner();
+    owner.ok("CREATE TABLE app.t (a int, b int); CREATE TABLE app.u (c int)");
+    let count = "SELECT tenancy.expect_from_current('app')";
+    // The first ever, and one that replaces another.
+    for _ in 0..2 {
+        owner.ok("BEGIN");
+        assert_eq!(owner.int(count), 3);
+        let mut other = stage.owner();
+        let process = other.int("SELECT pg_backend_pid()");
+        let waits = std::thread::spawn(move || {
+            let counted = other.int(count);
+            (
+                counted,
+                other.int("SELECT count(*) FROM tenancy.expected_columns"),
+            )
+        });
+        let mut superuser = stage.superuser();
+        let waiting = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE pid = {process} AND wait_event_type = 'Lock'"
+        );
+        while superuser.int(&waiting) == 0 {
+            assert!(!waits.is_finished(), "it did not wait");
+        }
+        owner.ok("COMMIT");
+        assert_eq!(waits.join().expect("no error"), (3, 3));
+    }
+    assert_eq!(
+        owner
+            .rows("SELECT tenancy.expect_from_current('app'), tenancy.expect_from_current('app')")
+            .len(),
+        1
+    );
+    assert!(wrong(&mut owner, "validate_schema(true)").is_empty());
+}
+
+#[test]
 fn every_status_is_told_apart() {
     let stage = owned();
     let mut owner = stage.owner();

@@ -31,13 +31,7 @@ impl Column {
 
     /// The tenant type that the column can hold; `None` for any other type.
     pub fn tenant_type(&self) -> Option<TenantType> {
-        Some(match self.base_type {
-            pg_sys::UUIDOID => TenantType::Uuid,
-            pg_sys::TEXTOID | pg_sys::VARCHAROID => TenantType::Text,
-            pg_sys::INT8OID => TenantType::Bigint,
-            pg_sys::INT4OID => TenantType::Integer,
-            _ => return None,
-        })
+        tenant_type_of(self.base_type)
     }
 
     /// Whether its values are strings.
@@ -70,6 +64,18 @@ impl Column {
             format!("NULLIF(pg_catalog.format('%s', {name}), '')")
         }
     }
+}
+
+/// The tenant type that a column of that type, or of a domain over it, can hold.
+pub fn tenant_type_of(type_oid: pg_sys::Oid) -> Option<TenantType> {
+    // SAFETY: a catalog lookup by oid.
+    Some(match unsafe { pg_sys::getBaseType(type_oid) } {
+        pg_sys::UUIDOID => TenantType::Uuid,
+        pg_sys::TEXTOID | pg_sys::VARCHAROID => TenantType::Text,
+        pg_sys::INT8OID => TenantType::Bigint,
+        pg_sys::INT4OID => TenantType::Integer,
+        _ => return None,
+    })
 }
 
 /// Whether the type came with Postgres.

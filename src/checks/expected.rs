@@ -11,7 +11,7 @@ use super::arguments::{given, name};
 use super::type_name;
 use crate::error::{Error, Kind, OrRaise, Result};
 use crate::policy::{apply, spi};
-use crate::registry::{self, ActingRole, extension_owner};
+use crate::registry::{self, ActingRole, PinnedSearchPath, extension_owner};
 
 const WHY: &str = "Rules about columns decide what passes a check.";
 
@@ -40,7 +40,11 @@ FROM tenancy.actual_columns a
 WHERE a.schema_name = $1
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
                   WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype = 'e'
-                    AND d.objid = pg_catalog.to_regclass(pg_catalog.format('%I.%I', a.schema_name, a.table_name)))";
+                    AND d.objid = pg_catalog.to_regclass(pg_catalog.format('%I.%I', a.schema_name, a.table_name)))
+ORDER BY a.schema_name, a.table_name, a.column_name
+ON CONFLICT (schema_name, table_name, column_name) DO UPDATE SET type = EXCLUDED.type, exact = EXCLUDED.exact,
+    nullable = EXCLUDED.nullable, default_expression = EXCLUDED.default_expression,
+    primary_key = EXCLUDED.primary_key, foreign_key = EXCLUDED.foreign_key";
 
 const COUNT: &str = "
 SELECT pg_catalog.to_json(pg_catalog.count(*))::pg_catalog.text FROM tenancy.expected_columns e WHERE e.schema_name = $1";
@@ -145,6 +149,8 @@ fn expect_from_current(schema_name: Option<&CStr>) -> i64 {
         }
         forget(&schema, None, None)?;
         let _role = ActingRole::new(extension_owner()?);
+        let _spelling = PinnedSearchPath::with_spelling();
+        // Another session may take the same snapshot: whoever comes last replaces it by the same.
         spi::execute(SNAPSHOT, &[schema.as_str().into()])?;
         let count: Option<i64> = spi::row(COUNT, &[schema.as_str().into()])?;
         Ok::<_, Error>(count.unwrap_or_default())

@@ -26,6 +26,8 @@ mod waiver;
 
 use pgrx::prelude::*;
 
+use crate::binding::{TenantType, query};
+
 #[pg_extern(sql = false)]
 fn expression_is_always_true(expression: Option<&str>, tenant_column: Option<&str>) -> bool {
     expression.is_some_and(|text| expression::is_always_true(text, tenant_column))
@@ -50,6 +52,12 @@ fn expression_disjuncts(expression: &str) -> Vec<String> {
         .into_iter()
         .map(str::to_owned)
         .collect()
+}
+
+#[pg_extern(sql = false)]
+fn type_holds_tenants(type_oid: pg_sys::Oid, tenant_type: &str) -> bool {
+    TenantType::from_name(tenant_type)
+        .is_some_and(|wanted| query::tenant_type_of(type_oid) == Some(wanted))
 }
 
 #[pg_extern(sql = false)]
