@@ -48,4 +48,4 @@ CREATE FUNCTION tenancy.for_each_tenant(command text, stop_at_error boolean DEFA
 RETURNS TABLE (tenant text, rows bigint, error text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'for_each_tenant_wrapper';
 COMMENT ON FUNCTION tenancy.for_each_tenant(text, boolean, boolean) IS
-'runs a command for each active tenant as tenancy.as_tenant() would, with the rights of the caller, each in a subtransaction: an error is a row, and with stop_at_error the last one. Refused (55000) for roles that row security does not bind, and where the role may use a registered table that is not enforced, unless unbound. Errors: 22004, 22023, 42501, 55000';
+'runs a command for each active tenant as tenancy.as_tenant() would, with the rights of the caller, each in a subtransaction at whose end deferred constraints are checked and are what they were declared as: an error is a row, and with stop_at_error the last one. Refused (55000) for roles that row security does not bind, and where the role may use a registered table that is not enforced, unless unbound. Errors: 22004, 22023, 42501, 55000';

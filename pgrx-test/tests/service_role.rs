@@ -474,6 +474,59 @@ fn each_tenant_is_run_alone() {
     assert!(told.contains("2 of 2 tenants done"), "{told}");
 }
 
+/// A constraint that is checked late is checked for the tenant whose rows it is about.
+#[test]
+fn deferred_constraints_are_checked_for_each_tenant() {
+    let stage = Stage::new(BIND);
+    stage.world.admin().ok(&format!(
+        "CREATE TABLE parents (id text PRIMARY KEY);
+         CREATE TABLE links (tenant_id uuid NOT NULL, parent text REFERENCES parents DEFERRABLE INITIALLY DEFERRED,
+             strict text CONSTRAINT strict REFERENCES parents DEFERRABLE);
+         CREATE TABLE others (parent text CONSTRAINT strict REFERENCES parents);
+         SELECT tenancy.protect_table('links', mode => 'enforce');
+         CREATE FUNCTION told() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM 1 FROM links; RETURN NULL; END $$;
+         CREATE CONSTRAINT TRIGGER late AFTER INSERT ON links DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION told();
+         GRANT ALL ON parents, links TO {}",
+        stage.jobs
+    ));
+    let mut jobs = stage.jobs();
+    let run = |jobs: &mut Client, parent: &str| {
+        let command = format!(
+            "INSERT INTO links SELECT t, t FROM current_tenant_id() AS t(t); INSERT INTO parents SELECT {parent} FROM current_tenant_id() AS t(t)"
+        );
+        jobs.texts(&format!("SELECT left(tenant, 1) || ' ' || coalesce(error, 'done') FROM tenancy.for_each_tenant($${command}$$)"))
+    };
+    // The tenant whose parent is missing fails, and alone.
+    let told = run(
+        &mut jobs,
+        &format!("CASE t::text WHEN '{A}' THEN 'none' ELSE t::text END"),
+    );
+    assert!(told[0].starts_with("a 23503"), "{told:?}");
+    assert_eq!(told[1], "b done");
+    let mut admin = stage.world.admin();
+    assert_eq!(admin.texts("SELECT parent FROM links"), [B]);
+    admin.ok("DELETE FROM links; DELETE FROM parents");
+    // Each begins with constraints as they are declared, and so does who called.
+    jobs.ok("BEGIN");
+    assert_eq!(run(&mut jobs, "t"), ["a done", "b done"]);
+    jobs.ok(&as_tenant(B));
+    jobs.ok(&format!(
+        "INSERT INTO links VALUES ('{B}', 'late'); INSERT INTO parents VALUES ('late')"
+    ));
+    let early = format!("INSERT INTO links VALUES ('{B}', 'late', 'early')");
+    expect_error(&jobs.error(&early), "23503", "strict");
+    jobs.ok("ROLLBACK");
+    // What the caller left open is his, and no tenant's.
+    jobs.ok("BEGIN");
+    jobs.ok(&as_tenant(B));
+    jobs.ok(&format!("INSERT INTO links VALUES ('{B}', 'never')"));
+    expect_error(
+        &jobs.error("SELECT * FROM tenancy.for_each_tenant('SELECT 1')"),
+        "23503",
+        "parents",
+    );
+}
+
 #[test]
 fn a_role_that_row_security_does_not_bind_is_refused() {
     let stage = Stage::new(BIND);

@@ -14,8 +14,12 @@ fn places(sql: &str) -> Vec<(usize, usize)> {
             b'\'' => {
                 let escapes = index > 0
                     && matches!(at(index - 1), b'e' | b'E')
-                    && (index < 2 || !is_word(at(index - 2)));
+                    && (index < 2 || !(is_word(at(index - 2)) || at(index - 2) == b'$'));
                 index = end_of_string(bytes, index, b'\'', escapes);
+                // The next lines may go on with it, and are read as it is.
+                while let Some(start) = continuation(bytes, index) {
+                    index = end_of_string(bytes, start, b'\'', escapes);
+                }
             }
             b'"' => index = end_of_string(bytes, index, b'"', false),
             b'-' if at(index + 1) == b'-' => {
@@ -60,6 +64,25 @@ fn end_of_string(bytes: &[u8], start: usize, quote: u8, escapes: bool) -> usize 
         }
     }
     bytes.len()
+}
+
+/// Where a string constant that ended there goes on: at a quote with nothing between but white space and
+/// comments, and a line's end in it.
+fn continuation(bytes: &[u8], end: usize) -> Option<usize> {
+    let (mut index, mut next_line) = (end, false);
+    loop {
+        match bytes.get(index)? {
+            b'\n' | b'\r' => next_line = true,
+            b' ' | b'\t' | 0x0b | 0x0c => {}
+            b'\'' if next_line => return Some(index),
+            b'-' if next_line && bytes.get(index + 1) == Some(&b'-') => {
+                let rest = &bytes[index..];
+                index += rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'))?;
+            }
+            _ => return None,
+        }
+        index += 1;
+    }
 }
 
 fn end_of_comment(bytes: &[u8], start: usize) -> usize {
@@ -140,6 +163,9 @@ mod tests {
             "SELECT 1 /* /* $1 */ $1 */",
             "SELECT a$1",
             "SELECT 'open $1",
+            "SELECT E'a'\n  'b\\' $1'",
+            "SELECT E'a' \n -- it''s $1\n 'b\\' $1'",
+            "SELECT 'a'\n'b $1'",
             "SELECT $$ $1",
         ] {
             assert!(!takes_key(sql), "{sql}");
@@ -147,6 +173,9 @@ mod tests {
         // A backslash escapes only where the string says so.
         assert!(takes_key("SELECT 'a\\', $1"));
         assert!(takes_key("SELECT 'a' -- b\n, $1"));
+        assert!(takes_key("SELECT 'a'\n'b\\', $1"));
+        assert!(takes_key("SELECT E'a' AS b, 'c\\', $1"));
+        assert!(takes_key("SELECT a$e 'b\\', a$e'b\\', $1"));
     }
 
     #[test]

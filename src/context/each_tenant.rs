@@ -118,17 +118,62 @@ fn run(command: &str) -> Result<i64> {
     }
 }
 
+/// Constraints that may be checked late: at the end of each tenant's turn, since at the end of the
+/// transaction nobody would know whose they are.
+struct Late {
+    exist: bool,
+}
+
+/// Those that begin deferred, by names that mean no other kind as well. Others of a name that is not
+/// theirs alone stay immediate: too strict for later tenants, and never too late.
+const DEFERRED: &str = "
+SELECT pg_catalog.to_jsonb(pg_catalog.format('%I.%I', n.nspname, c.conname))::pg_catalog.text
+FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_namespace n ON n.oid = c.connamespace
+WHERE c.conrelid <> 0 AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+GROUP BY n.nspname, c.conname HAVING pg_catalog.bool_and(c.condeferred)";
+
+impl Late {
+    /// Looks whether there are any, and checks what the caller left open: it is no tenant's.
+    fn begin() -> Result<Self> {
+        let exist: Option<bool> = spi::row(
+            "SELECT pg_catalog.to_jsonb(EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgdeferrable))::pg_catalog.text",
+            &[],
+        )?;
+        let late = Self {
+            exist: exist.unwrap_or(true),
+        };
+        late.check()?;
+        Ok(late)
+    }
+
+    /// Checks what is open, with the caller's `search_path`, and puts all to what they are declared as.
+    fn check(&self) -> Result<()> {
+        if !self.exist {
+            return Ok(());
+        }
+        run("SET CONSTRAINTS ALL IMMEDIATE")?;
+        let deferred: Vec<String> = spi::rows(DEFERRED, &[])?;
+        if !deferred.is_empty() {
+            run(&format!("SET CONSTRAINTS {} DEFERRED", deferred.join(", ")))?;
+        }
+        Ok(())
+    }
+}
+
 type Outcome = (String, Option<i64>, Option<String>);
 
 fn for_all(command: &str, stop_at_error: bool) -> Result<Vec<Outcome>> {
     let binding = binding::required()?;
     let tenants = tenants(&binding)?;
+    let late = Late::begin()?;
     let step = tenants.len().div_ceil(NOTICES).max(1);
     let mut outcomes = Vec::with_capacity(tenants.len());
     for (number, tenant) in tenants.iter().enumerate() {
         let outcome = attempt(|| {
             let _acting = Acting::for_tenant(&binding, tenant)?;
-            run(command)
+            let rows = run(command)?;
+            late.check()?;
+            Ok(rows)
         });
         let failed = outcome.is_err();
         outcomes.push(match outcome {
