@@ -105,6 +105,54 @@ fn locks_and_long_transactions_of_others_are_named() {
 }
 
 #[test]
+fn prepared_transactions_are_named_with_their_locks() {
+    let stage = protected();
+    let mut owner = stage.owner();
+    let name = format!("left {}", stage.database.name);
+    let mut other = stage.owner();
+    other.ok(&format!(
+        "BEGIN; LOCK app.items IN EXCLUSIVE MODE; PREPARE TRANSACTION '{name}'"
+    ));
+    drop(other);
+    let told = said(&mut owner, PRE, "prepared transactions");
+    assert!(
+        told.starts_with(&format!("warn {name} of {}, since ", stage.owner)),
+        "{told}"
+    );
+    assert_eq!(
+        said(&mut owner, PRE, "locks on registered tables"),
+        "error app.items: ExclusiveLock by a prepared transaction"
+    );
+    owner.ok(&format!("ROLLBACK PREPARED '{name}'"));
+    assert_eq!(said(&mut owner, PRE, "prepared transactions"), "ok none");
+    assert!(said(&mut owner, PRE, "locks on registered tables").starts_with("ok"));
+}
+
+#[test]
+fn more_than_a_hundred_busy_sessions_are_a_warning() {
+    let stage = protected();
+    let mut owner = stage.owner();
+    let mut others: Vec<_> = (0..100)
+        .map(|_| {
+            let mut other = stage.owner();
+            other.ok("BEGIN");
+            other
+        })
+        .collect();
+    assert_eq!(
+        said(&mut owner, PRE, "active sessions"),
+        "ok 100 besides this one"
+    );
+    let mut last = stage.owner();
+    last.ok("BEGIN");
+    others.push(last);
+    assert_eq!(
+        said(&mut owner, PRE, "active sessions"),
+        "warn 101 besides this one"
+    );
+}
+
+#[test]
 fn what_a_migration_left_behind_is_named() {
     let stage = protected();
     let mut owner = stage.owner();

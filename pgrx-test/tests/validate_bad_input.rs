@@ -128,6 +128,43 @@ fn names_are_quoted_in_what_is_told_and_run() {
     superuser.ok("SELECT tenancy.assert_valid('warn', '{app}')");
 }
 
+#[test]
+fn what_is_in_the_way_of_a_rule_hides_its_own_schema_only() {
+    let stage = Stage::new();
+    let mut superuser = stage.superuser();
+    superuser.ok(
+        "CREATE SCHEMA \"Other\"; CREATE TABLE app.t (tenant_id uuid); CREATE TABLE app.u (tenant_id uuid); CREATE TABLE \"Other\".t (tenant_id uuid);
+         INSERT INTO tenancy.rules VALUES ('odd', 'keys', 'warn', 'Odd', 'It is.', 'https://example.org',
+             $$SELECT t.schema, 'table ' || tenancy.qualified_name(t.relation) AS object, (1 / length(replace(t.schema || t.name, 'Othert', '')))::text AS detail, NULL AS remediation FROM tenancy.tenant_tables t
+               UNION ALL SELECT NULL, 'of no schema', '', NULL$$)",
+    );
+    let told = "SELECT code || ' ' || object || ' ' || detail FROM tenancy.validate() WHERE code = 'odd' OR code = 'rule-failed' ORDER BY 1";
+    assert_eq!(
+        superuser.texts(told),
+        [
+            "odd of no schema ",
+            "odd table app.t 0",
+            "odd table app.u 0",
+            "rule-failed rule odd in schema \"Other\" this could not be checked, so that none of its findings in schema \"Other\" are told: division by zero",
+        ]
+    );
+    // It still fails a gate of its level, and counts for health.
+    let error = superuser.error("SELECT tenancy.assert_valid('warn', '{Other}')");
+    assert!(error.detail().unwrap().contains("rule odd"), "{error:?}");
+    let health = superuser.text("SELECT reason FROM tenancy.health() WHERE component = 'schema'");
+    assert!(
+        health.as_deref().unwrap().contains("rule-failed"),
+        "{health:?}"
+    );
+    superuser.ok("UPDATE tenancy.rules SET query = 'SELECT NULL AS schema, (1 / 0)::text AS object, NULL AS detail, NULL AS remediation' WHERE code = 'odd'");
+    assert_eq!(
+        superuser.texts(told),
+        [
+            "rule-failed rule odd this could not be checked, so that none of its findings are told: division by zero"
+        ]
+    );
+}
+
 /// Groups of groups: as many paths as there are subsets of layers, and no circle.
 #[test]
 fn memberships_with_a_million_paths_are_walked() {

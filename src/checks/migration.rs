@@ -71,10 +71,11 @@ const LOCKS: Check = Check {
     level: "error",
     fine: "no exclusive lock is held",
     query: "
-SELECT pg_catalog.jsonb_build_array(true, pg_catalog.format('%s: %s by process %s', tenancy.qualified_name(p.relation), l.mode, l.pid))::pg_catalog.text
+SELECT pg_catalog.jsonb_build_array(true, pg_catalog.format('%s: %s by %s', tenancy.qualified_name(p.relation), l.mode,
+    coalesce('process ' || l.pid, 'a prepared transaction')))::pg_catalog.text
 FROM pg_catalog.pg_locks l
 JOIN tenancy.protected_tables p ON p.relation = l.relation
-WHERE l.locktype = 'relation' AND l.granted AND l.pid <> pg_catalog.pg_backend_pid()
+WHERE l.locktype = 'relation' AND l.granted AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
   AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
   AND l.mode IN ('ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
 ORDER BY l.pid",

@@ -105,7 +105,7 @@ fn data_checks(
         for rule in rules(true)? {
             match attempt_reading(|| checks_of(&rule, &schemas)) {
                 Ok(checks) => found.extend(checks),
-                Err(failure) => found.push(Check::failed(rule_failed(&rule, &failure))),
+                Err(failure) => found.push(Check::failed(rule_failed(&rule, None, &failure))),
             }
         }
         Ok::<_, Error>(found)

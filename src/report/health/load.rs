@@ -16,7 +16,7 @@ SELECT pg_catalog.jsonb_build_object('code', v.code, 'rule', r.code, 'topic', r.
   'object', v.object, 'detail', v.detail, 'remediation', v.remediation, 'waived', v.waived,
   'reason', v.reason)::pg_catalog.text
 FROM tenancy.validate() AS v
-LEFT JOIN tenancy.rules AS r ON r.code = CASE v.code WHEN 'rule-failed' THEN pg_catalog.substr(v.object, 6) ELSE v.code END
+LEFT JOIN tenancy.rules AS r ON r.code = CASE v.code WHEN 'rule-failed' THEN pg_catalog.split_part(pg_catalog.substr(v.object, 6), ' ', 1) ELSE v.code END
 ORDER BY v.code COLLATE \"C\", v.object COLLATE \"C\"";
 
 const STATUS: &str = "
