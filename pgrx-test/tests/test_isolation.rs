@@ -73,8 +73,14 @@ fn the_reference_systems_withstand_every_attack() {
         let failed: Vec<_> = found
             .iter()
             .filter(|[_, _, result, _]| result == "LEAK" || result == "not attacked")
+            .map(|[relation, attack, result, _]| format!("{relation} {attack} {result}"))
             .collect();
-        if !failed.is_empty() || found.len() < 20 {
+        // Who has a token of somebody's is told who it is of, and tokens are nowhere to be found.
+        let expected = match scenario.name {
+            "studio" => ["platform.user_of_token(text) call not attacked"].as_slice(),
+            _ => &[],
+        };
+        if failed != expected || found.len() < 20 {
             wrong.push(format!(
                 "{}: {} attacks, {failed:#?}",
                 scenario.name,

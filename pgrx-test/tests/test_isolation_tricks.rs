@@ -15,13 +15,9 @@ fn protected() -> Stage {
 }
 
 fn told(session: &mut Client, role: &str, columns: &str, condition: &str) -> Vec<String> {
-    session
-        .rows(&format!(
-            "SELECT concat_ws(' ', {columns}) FROM tenancy.test_isolation('{role}') WHERE {condition}"
-        ))
-        .into_iter()
-        .map(|mut row| row.remove(0).expect("text"))
-        .collect()
+    session.texts(&format!(
+        "SELECT concat_ws(' ', {columns}) FROM tenancy.test_isolation('{role}') WHERE {condition}"
+    ))
 }
 
 const FAILED: &str = "result IN ('LEAK', 'not attacked')";
@@ -548,15 +544,10 @@ fn the_result_as_tap() {
     let stage = protected();
     let mut superuser = stage.superuser();
     superuser.ok(&format!("GRANT TRUNCATE ON app.items TO {}", stage.app));
-    let lines: Vec<String> = superuser
-        .rows(&format!(
-            "SELECT * FROM tenancy.test_isolation_tap('{}')",
-            stage.app
-        ))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .collect();
+    let lines = superuser.texts(&format!(
+        "SELECT * FROM tenancy.test_isolation_tap('{}')",
+        stage.app
+    ));
     assert_eq!(lines[0], "1..8");
     assert_eq!(lines[1], "ok 1 - app.items: select: nothing");
     assert!(

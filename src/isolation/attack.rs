@@ -6,9 +6,9 @@
 
 use super::prey::{self, Copied, Party, Prey};
 use super::rows::{self, Cursor, Found};
-use super::run::{as_role, check_at_once, set_the_scene, tried};
+use super::run::{as_role, check_at_once, set_the_scene, tried, without_triggers};
 use super::tables::{Belonging, Column, Target};
-use super::verdict::{Attack, Finding, Verdict, of_error};
+use super::verdict::{Attack, Finding, OURS, Verdict, is_of_the_harness, of_error};
 use super::{Told, Work, links, reading};
 use crate::error::Result;
 use crate::policy::quoted;
@@ -113,38 +113,73 @@ fn truncate(target: &Target, told: &Told) -> Finding {
     if target.table.may_truncate {
         let detail = "TRUNCATE is granted, which no policy holds back; it was not run, because it locks the table";
         told.finding("truncate", Verdict::Leak, Some(detail), None)
+    } else if target.table.owned {
+        let detail =
+            "the role has the rights of the owner, who grants himself TRUNCATE and drops policies";
+        told.finding("truncate", Verdict::Leak, Some(detail), None)
     } else {
         let detail = "TRUNCATE is not granted";
         told.finding("truncate", Verdict::Refused, Some(detail), Some("42501"))
     }
 }
 
-/// Runs one write as the role; the verdict by whether rows of the prey changed.
+/// Runs one write as the role; the verdict by whether rows of the prey changed. Where triggers or rules may
+/// have stood in the way, what policies and privileges do is asked without them: only those are isolation.
 pub fn write(
     work: &Work<'_>,
     target: &Target,
     prey: &Prey,
     attack: Attack<'_>,
-    prepare: impl FnOnce() -> Result<bool>,
+    prepare: impl Fn() -> Result<bool>,
     sql: &str,
 ) -> Result<Met> {
+    let met = once(work, target, prey, attack, &prepare, sql, true);
+    if !(target.table.interferes && met.may_be_of_a_trigger()) {
+        return Ok(met);
+    }
+    let alone = once(work, target, prey, attack, &prepare, sql, false);
+    Ok(match alone.verdict {
+        Verdict::Nothing if target.table.always => Met::not_attacked(
+            "a trigger that always acts may have dropped it: nothing is known of the policies",
+        ),
+        Verdict::Nothing | Verdict::Refused => alone,
+        Verdict::NotAttacked if met.verdict == Verdict::NotAttacked => met,
+        Verdict::Leak | Verdict::NotAttacked => Met::not_attacked(
+            "a trigger or a rule of the table stood in the way, and no policy does without it",
+        ),
+    })
+}
+
+fn once(
+    work: &Work<'_>,
+    target: &Target,
+    prey: &Prey,
+    attack: Attack<'_>,
+    prepare: &impl Fn() -> Result<bool>,
+    sql: &str,
+    triggers: bool,
+) -> Met {
     let met = tried(|| {
         if !prepare()? {
             return Ok(None);
         }
         let before = prey::fingerprint(target, &prey.condition)?;
-        let touched = as_role(work.role, sql)?.count;
+        let touched = if triggers {
+            as_role(work.role, sql)?.count
+        } else {
+            without_triggers(|| as_role(work.role, sql))?.count
+        };
         let after = prey::fingerprint(target, &prey.condition)?;
         Ok(Some((before != after, touched)))
     });
-    Ok(match met {
+    match met {
         Ok(Some((true, touched))) => Met::leak(format!(
             "rows of the other tenant were changed; the statement says that it touched {touched}"
         )),
         Ok(Some((false, _))) => Met::nothing(),
         Ok(None) => Met::not_attacked("the row was changed by somebody else meanwhile"),
         Err(failure) => Met::failed(attack, &failure),
-    })
+    }
 }
 
 /// What one attack met.
@@ -153,6 +188,7 @@ pub struct Met {
     pub verdict: Verdict,
     pub detail: Option<String>,
     pub sqlstate: Option<String>,
+    pub raised_by: Option<String>,
 }
 
 impl Met {
@@ -173,6 +209,20 @@ impl Met {
             verdict,
             detail,
             sqlstate: None,
+            raised_by: None,
+        }
+    }
+
+    /// Whether a trigger may have had it end so, and not a policy: by dropping the write, or by an error of
+    /// its own, or of what it runs.
+    fn may_be_of_a_trigger(&self) -> bool {
+        match self.sqlstate.as_deref() {
+            None => self.verdict == Verdict::Nothing,
+            Some("42501") => {
+                self.raised_by.as_deref() != Some(OURS)
+                    && !self.detail.as_deref().is_some_and(is_of_the_harness)
+            }
+            Some(_) => false,
         }
     }
 
@@ -187,7 +237,12 @@ impl Met {
             (Verdict::Leak, detail.to_owned())
         } else {
             (
-                of_error(attack, &code, &failure.message),
+                of_error(
+                    attack,
+                    &code,
+                    &failure.message,
+                    failure.raised_by.as_deref(),
+                ),
                 failure.message.clone(),
             )
         };
@@ -195,11 +250,12 @@ impl Met {
             verdict,
             detail: Some(detail),
             sqlstate: Some(code),
+            raised_by: failure.raised_by.clone(),
         }
     }
 
     /// Of several rows attacked in the same way: the worst.
-    fn and(self, other: Self) -> Self {
+    pub fn and(self, other: Self) -> Self {
         if self.verdict.worst(other.verdict) == self.verdict {
             self
         } else {
@@ -251,7 +307,8 @@ fn one_by_one(
     }
     attacks.push(("delete", Attack::Rows, format!("DELETE FROM {table}")));
     if !own_marks.is_empty() {
-        let set = format!("UPDATE {table} SET {}", assignments(own_marks));
+        let set = rows::updatable(target, own_marks.to_vec());
+        let set = format!("UPDATE {table} SET {}", assignments(&set));
         attacks.push(("take", Attack::Move, set));
     }
     let mut met: Vec<Option<Met>> = vec![None; attacks.len()];
@@ -317,7 +374,7 @@ fn move_away(
     let sql = format!(
         "UPDATE {} SET {} {}",
         target.table.sql(),
-        assignments(&prey.marks),
+        assignments(&rows::updatable(target, prey.marks.clone())),
         cursor.condition()
     );
     // Where the tenant is the key, its row would be in the way.

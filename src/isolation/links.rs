@@ -99,7 +99,7 @@ fn along(
         let sql = format!(
             "UPDATE {} SET {} {}",
             target.table.sql(),
-            assignments(&values),
+            assignments(&rows::updatable(target, values.clone())),
             cursor.condition()
         );
         let prepare = || make_room(target, &values).map(|()| true);

@@ -4,6 +4,7 @@
 //! Owns the condition by which rows are somebody's, in plain SQL without any function of the extension.
 //! Everything is read as the owner of the table, past row security.
 
+use super::partitions::Partition;
 use super::run::{read_as_owner, without_triggers, write_as_owner};
 use super::tables::{Belonging, Column, Target};
 use crate::error::Result;
@@ -269,9 +270,59 @@ pub fn fingerprint(target: &Target, condition: &str) -> Result<(u64, String)> {
     Ok((count, values.next().unwrap_or_default()))
 }
 
-/// Makes a row that is the prey, a copy of another with keys of its own where there is one. The error in
-/// words where that cannot be.
+/// How many there are, and what is in them, whichever versions of them they are.
+pub fn contents(target: &Target, condition: &str) -> Result<Vec<Option<String>>> {
+    let sql = format!(
+        "SELECT pg_catalog.count(*), pg_catalog.sum(pg_catalog.hashtextextended(t.*::pg_catalog.text, 0)) FROM {} AS t WHERE {condition}",
+        target.table.sql()
+    );
+    let answer = read_as_owner(target.table.owner(), &sql)?;
+    Ok(answer.rows.into_iter().flatten().collect())
+}
+
+/// How many rows are taken away at most.
+const TAKEN: usize = 1000;
+
+/// Takes rows away for the rest of the subtransaction, those left that others have locked; whether there is none
+/// left.
+pub fn take_away(target: &Target, condition: &str) -> Result<bool> {
+    let table = target.table.sql();
+    let sql = format!(
+        "DELETE FROM {table} AS x WHERE (x.tableoid, x.ctid) IN (
+             SELECT s.tableoid, s.ctid FROM (
+                 SELECT t.tableoid, t.ctid FROM {table} AS t WHERE {condition} LIMIT {TAKEN} FOR UPDATE OF t SKIP LOCKED) AS s)"
+    );
+    without_triggers(|| write_as_owner(target.table.owner(), &sql).map(drop))?;
+    Ok(fingerprint(target, condition)?.0 == 0)
+}
+
+/// Makes a row that is the prey, a copy of another with keys of its own where there is one, and one that fits
+/// its partition. The error in words where that cannot be.
 pub fn make(target: &Target, prey: &Prey) -> Result<core::result::Result<(), String>> {
+    match made(target, prey, &[])? {
+        Err(why) if why.contains(DOES_NOT_FIT) || why.contains(FITS_NONE) => {
+            match made(target, prey, &Partition::of_some_leaf(target)?.values())? {
+                // The tenant may have no partition below, and none may be possible here.
+                Err(_) if why.contains(DOES_NOT_FIT) => Ok(Err(why)),
+                outcome => Ok(outcome),
+            }
+        }
+        outcome => Ok(outcome),
+    }
+}
+
+/// What Postgres says of a row in the wrong partition.
+pub const DOES_NOT_FIT: &str = "violates partition constraint";
+
+/// What it says of a row that no partition takes.
+const FITS_NONE: &str = "no partition of relation";
+
+/// The same; of the columns named, values are those of a row that is there, or what fits.
+fn made(
+    target: &Target,
+    prey: &Prey,
+    fitting: &[(String, Option<String>)],
+) -> Result<core::result::Result<(), String>> {
     let like = copy(target, "true")?;
     let mut values = Vec::new();
     for column in target
@@ -282,8 +333,11 @@ pub fn make(target: &Target, prey: &Prey) -> Result<core::result::Result<(), Str
     {
         let marked = prey.marks.iter().find(|(name, _)| *name == column.name);
         let copied = like.as_ref().and_then(|row| row.value(&column.name));
+        let fits = fitting.iter().find(|(name, _)| *name == column.name);
+        let fits = fits.and_then(|(_, value)| copied.map(str::to_owned).or_else(|| value.clone()));
         let value = match (marked, copied) {
             (Some((_, mark)), _) => Some(mark.clone()),
+            _ if fits.is_some() => fits,
             (None, Some(value)) if !column.unique => Some(value.to_owned()),
             (None, Some(value)) => Some(fresh(column).unwrap_or_else(|| value.to_owned())),
             (None, None) if !column.not_null || column.has_default => None,

@@ -3,16 +3,16 @@
 //! Owns how rows are told from one another with the columns that the role may read.
 
 use super::attack::Met;
-use super::prey::Prey;
+use super::prey::{self, Prey};
 use super::run::{read_as_owner, read_as_role, tried};
 use super::tables::{Belonging, Column, Target};
-use super::verdict::{Attack, Finding};
+use super::verdict::{Attack, Finding, Verdict};
 use super::{Told, Work};
 use crate::error::Result;
-use crate::policy::{literal, quoted};
+use crate::policy::quoted_list;
 
-/// How many rows are named one by one, where the columns that tell them apart are not enough.
-const ROWS: usize = 1000;
+/// How many rows are named one by one at a time, where the columns that tell them apart are not enough.
+const ROWS: usize = 10_000;
 
 /// How the rows are told from one another.
 enum Way {
@@ -20,19 +20,16 @@ enum Way {
     Columns,
     /// By their places in the table: whose they are is said by another table, which has policies itself.
     Places,
-    /// By how many there are: the role may read columns that say nothing.
-    Count,
+    /// By what is seen without them: the role may read columns that say nothing.
+    Absence,
 }
 
 /// Reads as the role.
 pub fn select(work: &Work<'_>, target: &Target, prey: &Prey, told: &Told) -> Result<Finding> {
     let met = match way(target, prey) {
         Way::Columns => read(work, target, &prey.condition)?,
-        Way::Places => match places(target, &prey.condition)? {
-            Some(condition) => read(work, target, &condition)?,
-            None => Met::not_attacked("the rows of the other tenant are gone"),
-        },
-        Way::Count => counted(work, target)?,
+        Way::Places => by_places(work, target, &prey.condition)?,
+        Way::Absence => without(work, target, &prey.condition)?,
     };
     Ok(told.met("select", met))
 }
@@ -47,9 +44,10 @@ fn way(target: &Target, prey: &Prey) -> Way {
         .all(|column| column.may_select);
     match target.belonging {
         Belonging::Parent(_) if may_all => Way::Places,
-        Belonging::Parent(_) => Way::Count,
-        _ if may_marks || !columns.iter().any(|column| column.may_select) => Way::Columns,
-        _ => Way::Count,
+        _ if !columns.iter().any(|column| column.may_select) => Way::Columns,
+        Belonging::Parent(_) => Way::Absence,
+        _ if may_marks => Way::Columns,
+        _ => Way::Absence,
     }
 }
 
@@ -73,42 +71,69 @@ fn count(text: Option<String>) -> Result<u64> {
     Ok(text.and_then(|text| text.parse().ok()).unwrap_or(0))
 }
 
-/// A condition that names the rows by their places.
-fn places(target: &Target, condition: &str) -> Result<Option<String>> {
-    let sql = format!(
-        "SELECT pg_catalog.string_agg(pg_catalog.format('(%s::pg_catalog.oid, %L::pg_catalog.tid)', s.tableoid, s.ctid), ', ')
-         FROM (SELECT t.tableoid::pg_catalog.oid, t.ctid FROM {} AS t WHERE {condition} LIMIT {ROWS}) AS s",
-        target.table.sql()
-    );
-    let places = read_as_owner(target.table.owner(), &sql)?.text();
-    Ok(places.map(|places| format!("(t.tableoid, t.ctid) IN ({places})")))
+/// All of them, so many at a time.
+fn by_places(work: &Work<'_>, target: &Target, condition: &str) -> Result<Met> {
+    let mut after = String::new();
+    let mut met = Met::not_attacked("the rows of the other tenant are gone");
+    while let Some((named, last)) = places(target, &format!("{condition}{after}"))? {
+        met = read(work, target, &named)?;
+        if met.verdict != Verdict::Nothing {
+            break;
+        }
+        after = format!(" AND (t.tableoid, t.ctid) > {last}");
+    }
+    Ok(met)
 }
 
-/// Whether the role sees more rows than are its own.
-fn counted(work: &Work<'_>, target: &Target) -> Result<Met> {
-    let Belonging::Tenant(column) = &target.belonging else {
-        return Ok(Met::not_attacked(
-            "the role may read columns only that do not say whose a row is",
-        ));
-    };
-    let platform = work.cast.platform.iter().filter(|_| target.shared);
-    let own: Vec<String> = work
-        .cast
-        .own
+/// A condition that names rows by their places, and the last of them.
+fn places(target: &Target, condition: &str) -> Result<Option<(String, String)>> {
+    let sql = format!(
+        "SELECT pg_catalog.format('(%s::pg_catalog.oid, %L::pg_catalog.tid)', s.tableoid, s.ctid)
+         FROM (SELECT t.tableoid::pg_catalog.oid, t.ctid FROM {} AS t WHERE {condition} ORDER BY 1, 2 LIMIT {ROWS}) AS s",
+        target.table.sql()
+    );
+    let places = read_as_owner(target.table.owner(), &sql)?.column();
+    Ok(places.last().map(|last| {
+        (
+            format!("(t.tableoid, t.ctid) IN ({})", places.join(", ")),
+            last.clone(),
+        )
+    }))
+}
+
+/// Whether the role sees something else once the rows are gone.
+fn without(work: &Work<'_>, target: &Target, condition: &str) -> Result<Met> {
+    let readable: Vec<String> = target
+        .table
+        .columns
         .iter()
-        .chain(platform)
-        .map(|id| literal(id))
+        .filter(|column| column.may_select)
+        .map(|column| column.name.clone())
         .collect();
     let sql = format!(
-        "SELECT pg_catalog.count(*) FROM {} AS t WHERE t.{} IN ({})",
-        target.table.sql(),
-        quoted(column),
-        own.join(", ")
+        "SELECT pg_catalog.count(*), pg_catalog.sum(pg_catalog.hashtextextended(ROW({})::pg_catalog.text, 0)) FROM {}",
+        quoted_list(&readable),
+        target.table.sql()
     );
-    let own = count(read_as_owner(target.table.owner(), &sql)?.text())?;
-    let sql = format!("SELECT pg_catalog.count(*) FROM {}", target.table.sql());
-    Ok(seen(tried(|| {
-        let all = count(read_as_role(work.role, &sql)?.text())?;
-        Ok(all.saturating_sub(own))
-    })))
+    let seen = || -> Result<Vec<Option<String>>> {
+        Ok(read_as_role(work.role, &sql)?
+            .rows
+            .into_iter()
+            .flatten()
+            .collect())
+    };
+    Ok(
+        match tried(|| {
+            let before = seen()?;
+            let all_gone = prey::take_away(target, condition)?;
+            Ok((before != seen()?, all_gone))
+        }) {
+            Ok((true, _)) => Met::leak("rows of the other tenant were read".to_owned()),
+            Ok((false, true)) => Met::nothing(),
+            Ok((false, false)) => Met::not_attacked(
+                "the role may read columns only that do not say whose a row is, and the other tenant has more rows than are taken away, or some that others hold: name a small tenant",
+            ),
+            Err(failure) => Met::failed(Attack::Rows, &failure),
+        },
+    )
 }

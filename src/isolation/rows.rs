@@ -8,9 +8,10 @@ use core::ffi::CStr;
 use pgrx::pg_sys;
 
 use super::Work;
+use super::partitions::Partition;
 use super::prey::{self, Party, Prey};
 use super::run::{read_as_owner, write_as_owner};
-use super::tables::{Belonging, Target};
+use super::tables::{Belonging, Column, Target};
 use crate::error::Result;
 use crate::policy::{literal, quoted};
 
@@ -36,19 +37,23 @@ impl Prey {
 
 /// Rows of the other tenant; of a third one where that one has none, and else made for it.
 pub fn find(work: &Work<'_>, target: &Target) -> Result<Found> {
-    let cast = work.cast;
-    let planned = prey::prey(target, &cast.other, work.targets)?;
-    if let Some(prey) = &planned
+    match existing(work, target)? {
+        Some(prey) => Ok(Found::Prey(prey)),
+        None => made(target, prey::prey(target, &work.cast.other, work.targets)?),
+    }
+}
+
+/// Rows of the other tenant that are there; of a third one where that one has none.
+pub fn existing(work: &Work<'_>, target: &Target) -> Result<Option<Prey>> {
+    if let Some(prey) = prey::prey(target, &work.cast.other, work.targets)?
         && prey::fingerprint(target, &prey.condition)?.0 > 0
     {
-        return Ok(Found::Prey(prey.clone()));
+        return Ok(Some(prey));
     }
-    if let Some(party) = anybody_else(work, target)?
-        && let Some(prey) = prey::prey(target, &party, work.targets)?
-    {
-        return Ok(Found::Prey(prey));
+    match anybody_else(work, target)? {
+        Some(party) => prey::prey(target, &party, work.targets),
+        None => Ok(None),
     }
-    made(target, planned)
 }
 
 fn made(target: &Target, planned: Option<Prey>) -> Result<Found> {
@@ -67,9 +72,13 @@ fn made(target: &Target, planned: Option<Prey>) -> Result<Found> {
         Ok(()) => Ok(Found::None(
             "a row that was made for the tenant did not become its own".to_owned(),
         )),
-        Err(why) if why.contains("violates partition constraint") => Ok(Found::CannotBe(
-            "the partition takes no rows of that tenant".to_owned(),
-        )),
+        Err(why)
+            if why.contains(prey::DOES_NOT_FIT) && Partition::of(target)?.is_decided_by(&prey) =>
+        {
+            Ok(Found::CannotBe(
+                "the partition takes no rows of that tenant".to_owned(),
+            ))
+        }
         Err(why) => Ok(Found::None(why)),
     }
 }
@@ -120,12 +129,20 @@ pub fn own(work: &Work<'_>, target: &Target, party: &Party) -> Result<Found> {
 
 /// The values that the role may give; all where it may give none, so that it is told so.
 pub fn insertable(target: &Target, values: Vec<(String, String)>) -> Vec<(String, String)> {
-    let may = |name: &str| {
-        target
-            .table
-            .column(name)
-            .is_some_and(|column| column.may_insert)
-    };
+    those(target, values, |column| column.may_insert)
+}
+
+/// The values that the role may change, likewise.
+pub fn updatable(target: &Target, values: Vec<(String, String)>) -> Vec<(String, String)> {
+    those(target, values, |column| column.may_update)
+}
+
+fn those(
+    target: &Target,
+    values: Vec<(String, String)>,
+    may: impl Fn(&Column) -> bool,
+) -> Vec<(String, String)> {
+    let may = |name: &str| target.table.column(name).is_some_and(&may);
     if values.iter().any(|(name, _)| may(name)) {
         values.into_iter().filter(|(name, _)| may(name)).collect()
     } else {

@@ -49,10 +49,12 @@ pub fn set_the_scene() {
     force("lc_messages", "C");
     // A worker would be another process, in which nothing of this is known.
     setting::set_local("max_parallel_workers_per_gather", "0");
+    // A cursor that names a row has to know all partitions that a statement looks into.
+    setting::set_local("enable_partition_pruning", "off");
 }
 
-/// While it lives, neither triggers nor foreign keys act, but those that always do: for rows that are
-/// made or taken away only to be rolled back.
+/// While it lives, neither triggers, rules nor foreign keys act, but those that always do: for rows that are
+/// made or taken away only to be rolled back, and for attacks that are to meet policies alone.
 pub fn without_triggers<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     force("session_replication_role", "replica");
     let result = work();
@@ -110,6 +112,12 @@ pub fn write_as_owner(owner: pg_sys::Oid, sql: &str) -> Result<Answer> {
 /// Checks foreign keys and constraint triggers at each statement, deferred or not.
 pub fn check_at_once() -> Result<()> {
     execute("SET CONSTRAINTS ALL IMMEDIATE", false).map(drop)
+}
+
+/// Has what follows see what a function wrote that a reading statement called.
+pub fn see_what_was_written() {
+    // SAFETY: between statements, inside a transaction.
+    unsafe { pg_sys::CommandCounterIncrement() };
 }
 
 fn read(sql: &str) -> Result<Answer> {

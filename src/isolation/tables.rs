@@ -56,6 +56,14 @@ pub struct Table {
     /// `has_table_privilege` or on any column.
     pub may_anything: bool,
     pub may_truncate: bool,
+    /// The role has the rights of its owner.
+    pub owned: bool,
+    /// The tables that it is a partition or a child of, at any remove.
+    pub above: Vec<u32>,
+    /// Triggers or rules that did not come with the extension may stand in the way of a write, here or below.
+    pub interferes: bool,
+    /// Such triggers before a row that act even where triggers are switched off.
+    pub always: bool,
     pub columns: Vec<Column>,
     /// Columns of each unique key that a conflict can name.
     pub unique_keys: Vec<Vec<String>>,
@@ -74,6 +82,13 @@ impl Table {
 
     pub fn owner(&self) -> pg_sys::Oid {
         pg_sys::Oid::from(self.owner)
+    }
+
+    /// Whether it is below one of those tables.
+    pub fn is_below(&self, targets: &[Target]) -> bool {
+        targets
+            .iter()
+            .any(|other| self.above.contains(&other.table.oid))
     }
 
     pub fn column(&self, name: &str) -> Option<&Column> {
@@ -113,6 +128,12 @@ SELECT pg_catalog.jsonb_build_object(
   'may_anything', pg_catalog.has_table_privilege($2, c.oid, 'DELETE, TRUNCATE')
      OR pg_catalog.has_any_column_privilege($2, c.oid, 'SELECT, INSERT, UPDATE'),
   'may_truncate', pg_catalog.has_table_privilege($2, c.oid, 'TRUNCATE'),
+  'owned', pg_catalog.pg_has_role($2, c.relowner, 'USAGE'),
+  'above', (WITH RECURSIVE above AS (
+       SELECT i.inhparent AS oid FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid
+       UNION SELECT i.inhparent FROM above a JOIN pg_catalog.pg_inherits i ON i.inhrelid = a.oid)
+     SELECT coalesce(pg_catalog.jsonb_agg(a.oid::pg_catalog.int8), '[]') FROM above a),
+  'interferes', triggers.any OR EXISTS (SELECT FROM pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid), 'always', triggers.always,
   'columns', (SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
        'name', a.attname, 'base_type', pg_catalog.format_type(b.oid, NULL),
        'length', CASE WHEN a.atttypid IN ('pg_catalog.varchar'::pg_catalog.regtype, 'pg_catalog.bpchar'::pg_catalog.regtype)
@@ -156,6 +177,15 @@ SELECT pg_catalog.jsonb_build_object(
        AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint u WHERE u.oid = f.conparentid AND u.conrelid = f.conrelid))
 )::pg_catalog.text
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL (
+  WITH RECURSIVE below AS (
+    SELECT c.oid
+    UNION SELECT i.inhrelid FROM below b JOIN pg_catalog.pg_inherits i ON i.inhparent = b.oid)
+  SELECT pg_catalog.count(*) > 0 AS any,
+         -- Before (2) each row (1).
+         coalesce(pg_catalog.bool_or(t.tgenabled IN ('A', 'R') AND t.tgtype & 3 = 3), false) AS always
+  FROM below b JOIN pg_catalog.pg_trigger t ON t.tgrelid = b.oid JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
+  WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND p.pronamespace <> 'tenancy'::pg_catalog.regnamespace) AS triggers
 WHERE c.oid = $1";
 
 /// The partitions and children of a table, itself left out.

@@ -45,6 +45,15 @@ impl Cast {
     pub fn place(&self, party: &Party) -> Result<()> {
         resolved_as(&self.binding, party).map(drop)
     }
+
+    /// Whether who is who is read from that table.
+    pub fn binds(&self, relation: pgrx::pg_sys::Oid) -> bool {
+        let binding = &self.binding;
+        [&binding.membership, &binding.tenants, &binding.role_table]
+            .into_iter()
+            .flatten()
+            .any(|table| table.relation == relation)
+    }
 }
 
 /// Chooses, among those that were named or all.
@@ -124,7 +133,10 @@ fn by_coverage(
         for target in targets {
             if let Belonging::Tenant(column) = &target.belonging {
                 let column = quoted(column);
-                add(some(target.table.oid(), target.table.owner(), &column)?);
+                let found =
+                    attempt_reading(|| some(target.table.oid(), target.table.owner(), &column));
+                // What cannot be read is told where it is attacked.
+                add(found.unwrap_or_default());
             }
         }
     }

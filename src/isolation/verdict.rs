@@ -1,7 +1,7 @@
 //! What an attack met, in the four words of the result.
 //!
 //! Pure. Must never call an attack refused that failed for a reason of its own: a missing column, a
-//! lock, a context that was not there.
+//! lock, a context that was not there, an error that code of the tables' owner raised in the same words.
 
 /// The result of one attack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,12 +60,23 @@ pub enum Attack<'a> {
     Upsert,
 }
 
-/// What an error says about isolation.
-pub fn of_error(attack: Attack<'_>, sqlstate: &str, message: &str) -> Verdict {
+/// What an error says about isolation; `raised_by` is the function of the server or a library.
+pub fn of_error(
+    attack: Attack<'_>,
+    sqlstate: &str,
+    message: &str,
+    raised_by: Option<&str>,
+) -> Verdict {
+    let by = |names: &[&str]| raised_by.is_some_and(|name| names.contains(&name));
     let is_refusal = match sqlstate {
         // Privileges and policies, unless it is the attack's own harness that was refused.
-        "42501" => !HARNESS.iter().any(|part| message.contains(part)),
-        "23514" => attack == Attack::Move && message.ends_with("cannot move to another tenant"),
+        "42501" => by(REFUSING) && !is_of_the_harness(message),
+        "23514" => {
+            attack == Attack::Move
+                && by(&[OURS])
+                && message.ends_with("cannot move to another tenant")
+        }
+        "23503" if !by(&["ri_ReportViolation"]) => false,
         "23503" => match attack {
             Attack::Link(keys) => keys
                 .iter()
@@ -80,6 +91,22 @@ pub fn of_error(attack: Attack<'_>, sqlstate: &str, message: &str) -> Verdict {
     } else {
         Verdict::NotAttacked
     }
+}
+
+/// What the extension's own errors are raised by.
+pub const OURS: &str = "pg_tenancy";
+
+/// Who refuses for want of a privilege, or for a policy.
+const REFUSING: &[&str] = &[
+    OURS,
+    "ExecWithCheckOptions",
+    "aclcheck_error",
+    "aclcheck_error_col",
+];
+
+/// Whether a 42501 with that message says nothing about rows.
+pub fn is_of_the_harness(message: &str) -> bool {
+    HARNESS.iter().any(|part| message.contains(part))
 }
 
 /// Messages of 42501 that say nothing about rows: no context, or code that wants to be another role.
@@ -134,12 +161,18 @@ mod tests {
 
     #[test]
     fn privileges_and_policies_refuse() {
-        for message in [
-            "permission denied for table t",
-            "new row violates row-level security policy for table \"t\"",
-            "anything that a trigger says",
+        for (message, by) in [
+            ("permission denied for table t", "aclcheck_error"),
+            (
+                "new row violates row-level security policy for table \"t\"",
+                "ExecWithCheckOptions",
+            ),
+            ("a word of the extension", OURS),
         ] {
-            assert_eq!(of_error(Attack::Rows, "42501", message), Verdict::Refused);
+            let of = |by| of_error(Attack::Rows, "42501", message, by);
+            assert_eq!(of(Some(by)), Verdict::Refused);
+            assert_eq!(of(Some("exec_stmt_raise")), Verdict::NotAttacked);
+            assert_eq!(of(None), Verdict::NotAttacked);
         }
     }
 
@@ -152,7 +185,7 @@ mod tests {
             "query would be affected by row-level security policy for table \"t\"",
         ] {
             assert_eq!(
-                of_error(Attack::Rows, "42501", message),
+                of_error(Attack::Rows, "42501", message, Some(OURS)),
                 Verdict::NotAttacked,
                 "{message}"
             );
@@ -164,21 +197,19 @@ mod tests {
         for code in [
             "23502", "23503", "23505", "23514", "55P03", "XX000", "25006",
         ] {
-            assert_eq!(of_error(Attack::Rows, code, "x"), Verdict::NotAttacked);
+            let of = of_error(Attack::Rows, code, "x", Some("ri_ReportViolation"));
+            assert_eq!(of, Verdict::NotAttacked);
         }
     }
 
     #[test]
     fn a_move_is_refused_by_the_trigger_and_not_by_a_check() {
-        let of = |message| of_error(Attack::Move, "23514", message);
-        assert_eq!(
-            of("a row of app.t cannot move to another tenant"),
-            Verdict::Refused
-        );
-        assert_eq!(
-            of("new row for relation \"t\" violates check constraint \"c\""),
-            Verdict::NotAttacked
-        );
+        let of = |message, by| of_error(Attack::Move, "23514", message, Some(by));
+        let moved = "a row of app.t cannot move to another tenant";
+        assert_eq!(of(moved, OURS), Verdict::Refused);
+        assert_eq!(of(moved, "exec_stmt_raise"), Verdict::NotAttacked);
+        let check = "new row for relation \"t\" violates check constraint \"c\"";
+        assert_eq!(of(check, "ExecConstraints"), Verdict::NotAttacked);
     }
 
     #[test]
@@ -188,7 +219,9 @@ mod tests {
             let message = format!(
                 "insert or update on table \"t\" violates foreign key constraint \"{name}\""
             );
-            of_error(Attack::Link(&keys), "23503", &message)
+            let by = |by| of_error(Attack::Link(&keys), "23503", &message, Some(by));
+            assert_eq!(by("exec_stmt_raise"), Verdict::NotAttacked);
+            by("ri_ReportViolation")
         };
         assert_eq!(of("wide"), Verdict::Refused);
         assert_eq!(of("other"), Verdict::NotAttacked);

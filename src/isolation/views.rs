@@ -5,7 +5,7 @@
 use super::attack::Met;
 use super::prey::{self, Prey};
 use super::rows::{self, Found};
-use super::run::{as_role, check_at_once, set_the_scene, tried};
+use super::run::{as_role, check_at_once, set_the_scene, tried, without_triggers};
 use super::tables::{Belonging, Target};
 use super::verdict::{Attack, Finding, Verdict};
 use super::ways::View;
@@ -37,8 +37,11 @@ pub fn writes(work: &Work<'_>, view: &View) -> Vec<Finding> {
 fn in_scene(work: &Work<'_>, view: &View, told: &Told) -> Result<Vec<Finding>> {
     let mut below: Vec<Below<'_>> = Vec::new();
     for target in work.targets {
+        let above = |oid: &u32| view.tables.contains(oid) && is_target(work, *oid);
         if !view.tables.contains(&target.table.oid)
             || matches!(target.belonging, Belonging::Nobody { .. })
+            // Its rows are those of the table above it.
+            || target.table.above.iter().any(above)
         {
             continue;
         }
@@ -57,10 +60,32 @@ fn in_scene(work: &Work<'_>, view: &View, told: &Told) -> Result<Vec<Finding>> {
     }
     let mut findings = Vec::new();
     if below.is_empty() {
+        if view.instead {
+            let detail =
+                "triggers or rules write instead of what is written, and nothing is known of where";
+            findings.push(told.finding("write", Verdict::NotAttacked, Some(detail), None));
+        }
         return Ok(findings);
     }
-    let condition = condition(view, &below);
+    let others = below.iter().map(|(_, prey)| prey);
+    let condition = condition(view, others);
     let too_many = condition.is_empty() && own_rows(work, &below)? > OWN_ROWS;
+    let own = own(work, &below)?;
+    let of_own = self::condition(view, own.iter().map(|(_, prey)| prey));
+    // What triggers and rules do with rows of the other tenant counts where they do something with one's own.
+    let attack = |sql: &dyn Fn(&str) -> String| -> Met {
+        let met = write(work, &below, || Ok(true), &sql(&condition));
+        if !view.instead || met.verdict == Verdict::Leak {
+            return met;
+        }
+        match write(work, &own, || Ok(true), &sql(&of_own)).verdict {
+            Verdict::Leak if matches!(met.verdict, Verdict::Nothing | Verdict::Refused) => met,
+            _ if met.verdict == Verdict::NotAttacked => met,
+            _ => Met::not_attacked(
+                "triggers or rules write instead of what is written, and write no row of one's own either",
+            ),
+        }
+    };
     let many =
         || Met::not_attacked("without the tenant's column it would touch all rows of one's own");
     if view.may_update {
@@ -72,32 +97,58 @@ fn in_scene(work: &Work<'_>, view: &View, told: &Told) -> Result<Vec<Finding>> {
                     !below.iter().any(|(_, prey)| is_mark(prey))
                 };
                 let column = quoted(view.writable.iter().find(plain).unwrap_or(first));
-                let sql = format!("UPDATE {} SET {column} = {column}{condition}", view.sql());
-                write(work, &below, || Ok(true), &sql)
+                attack(&|condition| {
+                    format!("UPDATE {} SET {column} = {column}{condition}", view.sql())
+                })
             }
             None => Met::not_attacked("no column of it can be written"),
         };
         findings.push(told.met("update", met));
     }
     if view.may_delete {
-        let sql = format!("DELETE FROM {}{condition}", view.sql());
         let met = if too_many {
             many()
         } else {
-            write(work, &below, || Ok(true), &sql)
+            attack(&|condition| format!("DELETE FROM {}{condition}", view.sql()))
         };
         findings.push(told.met("delete", met));
     }
     if view.may_insert {
-        findings.push(told.met("insert", insert(work, view, &below)?));
+        let met = insert(work, view, &below)?;
+        let met = if view.instead && met.verdict != Verdict::Leak {
+            match insert(work, view, &own)?.verdict {
+                Verdict::Leak if matches!(met.verdict, Verdict::Nothing | Verdict::Refused) => met,
+                _ if met.verdict == Verdict::NotAttacked => met,
+                _ => Met::not_attacked(
+                    "triggers or rules write instead of what is written, and write no row of one's own either",
+                ),
+            }
+        } else {
+            met
+        };
+        findings.push(told.met("insert", met));
     }
     Ok(findings)
 }
 
-/// Narrows a statement to rows of the other tenant where the view shows whose they are.
-fn condition(view: &View, below: &[Below<'_>]) -> String {
-    let marks = below.iter().flat_map(|(_, prey)| &prey.marks);
-    for (name, value) in marks {
+fn is_target(work: &Work<'_>, oid: u32) -> bool {
+    work.targets.iter().any(|target| target.table.oid == oid)
+}
+
+/// The same tables with rows of one's own, as far as there are any.
+fn own<'a>(work: &Work<'_>, below: &[Below<'a>]) -> Result<Vec<Below<'a>>> {
+    let mut own = Vec::new();
+    for (target, _) in below {
+        if let Found::Prey(prey) = rows::own(work, target, &work.cast.actor)? {
+            own.push((*target, prey));
+        }
+    }
+    Ok(own)
+}
+
+/// Narrows a statement to those rows where the view shows whose they are.
+fn condition<'a>(view: &View, preys: impl Iterator<Item = &'a Prey>) -> String {
+    for (name, value) in preys.flat_map(|prey| &prey.marks) {
         if view.readable.contains(name) {
             return format!(" WHERE {} = {value}", quoted(name));
         }
@@ -123,7 +174,7 @@ fn insert(work: &Work<'_>, view: &View, below: &[Below<'_>]) -> Result<Met> {
         let values: Vec<(String, String)> = row
             .values
             .iter()
-            .filter(|(name, _)| view.writable.contains(name))
+            .filter(|(name, _)| view.insertable.contains(name))
             .cloned()
             .collect();
         if !prey
@@ -147,11 +198,34 @@ fn insert(work: &Work<'_>, view: &View, below: &[Below<'_>]) -> Result<Met> {
     Ok(Met::nothing())
 }
 
+/// The verdict by whether those rows changed. Where triggers or rules of a table may have stood in the way, what
+/// policies and privileges do is asked without them.
 fn write(
     work: &Work<'_>,
     below: &[Below<'_>],
-    prepare: impl FnOnce() -> Result<bool>,
+    prepare: impl Fn() -> Result<bool>,
     sql: &str,
+) -> Met {
+    let met = once(work, below, &prepare, sql, true);
+    let mut tables = below.iter().map(|(target, _)| &target.table);
+    if met.verdict == Verdict::Leak || !tables.clone().any(|table| table.interferes) {
+        return met;
+    }
+    let alone = once(work, below, &prepare, sql, false);
+    if alone.verdict == Verdict::Leak || tables.any(|table| table.always) {
+        return Met::not_attacked(
+            "a trigger or a rule of a table below stood in the way, and no policy does without it",
+        );
+    }
+    met
+}
+
+fn once(
+    work: &Work<'_>,
+    below: &[Below<'_>],
+    prepare: &impl Fn() -> Result<bool>,
+    sql: &str,
+    triggers: bool,
 ) -> Met {
     let fingerprints = || -> Result<Vec<(u64, String)>> {
         let each = below.iter();
@@ -163,7 +237,11 @@ fn write(
             return Ok(None);
         }
         let before = fingerprints()?;
-        as_role(work.role, sql)?;
+        if triggers {
+            as_role(work.role, sql)?;
+        } else {
+            without_triggers(|| as_role(work.role, sql))?;
+        }
         Ok(Some(before != fingerprints()?))
     });
     match met {

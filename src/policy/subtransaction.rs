@@ -24,6 +24,8 @@ pub struct Failure {
     pub detail: Option<String>,
     /// Its HINT.
     pub hint: Option<String>,
+    /// The function of the server, or of a library, that raised it.
+    pub raised_by: Option<String>,
 }
 
 impl Failure {
@@ -215,6 +217,7 @@ fn failure(caught: &CaughtError) -> Failure {
         message: report.message().to_owned(),
         detail: report.detail().map(str::to_owned),
         hint: report.hint().map(str::to_owned),
+        raised_by: report.function_name().map(str::to_owned),
     }
 }
 
@@ -228,6 +231,7 @@ mod tests {
             message: message.to_owned(),
             detail: None,
             hint: None,
+            raised_by: None,
         }
     }
 
