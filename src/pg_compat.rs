@@ -17,6 +17,9 @@ pub fn in_parallel_worker() -> bool {
     unsafe { pg_sys::ParallelWorkerNumber >= 0 }
 }
 
+/// Whether CREATEROLE grants every role that is no superuser, not only those that one administers.
+pub const CREATEROLE_GRANTS_ANY_ROLE: bool = cfg!(feature = "pg15");
+
 /// Whether a role may `SET ROLE` to another.
 pub fn can_set_role(member: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     #[cfg(feature = "pg15")]

@@ -191,6 +191,8 @@ fn a_parent_without_a_tenant_column() {
         "app.papers: delete",
         "app.papers: select",
     ]);
+    planted.superuser("REVOKE ALL ON app.papers FROM {app}; GRANT TRUNCATE ON app.papers TO {app}");
+    planted.leaks(&["app.papers: truncate"]);
     planted.superuser("REVOKE ALL ON app.papers FROM {app}; GRANT SELECT ON app.sheets TO {app}");
     planted.owner("ALTER TABLE app.notes DISABLE ROW LEVEL SECURITY");
     let found = planted.told("result = 'LEAK'");

@@ -138,3 +138,33 @@ fn a_membership_that_cannot_be_read_is_told() {
     ));
     assert_eq!(found, ["tenants all not attacked 42501"]);
 }
+
+/// A policy that believes the setting lets a member of one tenant say that he is another.
+#[test]
+fn a_tenant_that_is_only_said() {
+    let stage = Stage::unbound();
+    stage.superuser().ok(&format!(
+        "CREATE SCHEMA people; CREATE TABLE people.members (user_id text, tenant_id uuid);
+         INSERT INTO people.members VALUES ('ann', '{A}'), ('bob', '{B}');
+         SELECT tenancy.bind(tenant_setting => 'app.current_tenant_id', membership => 'people.members')"
+    ));
+    stage.items();
+    stage.protect("app.items", "{}");
+    stage.owner().ok(&format!(
+        "CREATE TABLE app.said (tenant_id uuid); INSERT INTO app.said VALUES ('{A}'), ('{B}');
+         ALTER TABLE app.said ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY says ON app.said USING (tenant_id = nullif(current_setting('app.current_tenant_id', true), '')::uuid)"
+    ));
+    let found = stage.superuser().texts(&format!(
+        "SELECT concat_ws(' ', relation, attack, result) FROM tenancy.test_isolation('{}')
+         WHERE attack = 'select as the other tenant' OR result = 'LEAK'",
+        stage.app
+    ));
+    assert_eq!(
+        found,
+        [
+            "app.items select as the other tenant refused",
+            "app.said select as the other tenant LEAK"
+        ]
+    );
+}

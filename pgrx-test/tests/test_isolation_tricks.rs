@@ -307,6 +307,20 @@ fn a_role_that_it_can_become_is_no_pass() {
     superuser.ok(&gate);
 }
 
+/// Before 16, such a role grants itself any other.
+#[test]
+fn a_role_that_may_create_roles() {
+    let stage = protected();
+    let mut superuser = stage.superuser();
+    superuser.ok(&format!("ALTER ROLE {} CREATEROLE", stage.app));
+    let found = told(&mut superuser, &stage.app, "attack, result", FAILED);
+    if stage.database.server().version < 16 {
+        assert_eq!(found, ["CREATEROLE not attacked"]);
+    } else {
+        assert_eq!(found, [""; 0]);
+    }
+}
+
 #[test]
 fn who_may_not_is_refused() {
     let stage = protected();

@@ -250,3 +250,37 @@ fn materialized_views_of_tenants_with_short_names() {
         assert_eq!(of("nothing").len(), 6, "{kind}: {found:?}");
     }
 }
+
+/// Who may not read the materialized view reads it through somebody else's view, or function.
+#[test]
+fn a_function_that_reads_a_materialized_view_through_another() {
+    let planted = Planted::after("");
+    let gate = planted.stage.database.role("gate");
+    planted.superuser(&format!(
+        "CREATE MATERIALIZED VIEW app.bodies AS SELECT body FROM app.notes;
+         CREATE VIEW app.over AS SELECT body FROM app.bodies; GRANT SELECT ON app.over TO {gate}; GRANT USAGE ON SCHEMA app TO {gate};
+         CREATE MATERIALIZED VIEW app.calendar AS SELECT 1 AS day;
+         CREATE FUNCTION app.reads() RETURNS SETOF text LANGUAGE sql STABLE SECURITY DEFINER AS 'SELECT body FROM app.over';
+         ALTER FUNCTION app.reads() OWNER TO {gate}"
+    ));
+    assert_eq!(planted.results("app.reads()"), ["call not attacked"]);
+    // One that shows nothing of tenants is no hindrance.
+    planted.superuser("DROP FUNCTION app.reads(); DROP VIEW app.over; DROP MATERIALIZED VIEW app.bodies;
+         CREATE FUNCTION app.day() RETURNS SETOF int LANGUAGE sql STABLE SECURITY DEFINER AS 'SELECT day FROM app.calendar'");
+    assert_eq!(planted.results("app.day()"), ["call nothing"]);
+}
+
+/// What fails only because it is tested has not been tested.
+#[test]
+fn calls_that_fail_for_the_test_are_no_pass() {
+    let planted = Planted::after("");
+    planted.superuser(
+        "CREATE FUNCTION app.switches(n int) RETURNS text LANGUAGE plpgsql STABLE SECURITY DEFINER AS
+             $$ BEGIN IF n = 2 THEN PERFORM set_config('role', 'postgres', true); END IF;
+                RETURN (SELECT body FROM app.notes WHERE id = n); END $$;",
+    );
+    assert_eq!(
+        planted.results("app.switches(integer)"),
+        ["call not attacked"]
+    );
+}

@@ -43,7 +43,7 @@ pub fn begin(work: &Work<'_>) -> Result<Absence> {
         known.push((target, rows::existing(work, target)?));
     }
     let mut stored = Vec::new();
-    for one in stored::all()? {
+    for one in stored::all(work.targets)? {
         let gone = one.take_away(work);
         stored.push((one, gone));
     }
@@ -103,8 +103,8 @@ impl Absence {
         told(table).or_else(|| stored.map(|(one, _)| kept(one)))
     }
 
-    /// Why it proves nothing of what may read anything that this role may.
-    pub fn disproves(&self, reader: pgrx::pg_sys::Oid) -> Option<String> {
+    /// Why it proves nothing of what may read anything, through whomever.
+    pub fn disproves(&self) -> Option<String> {
         let is_root = |table: &&Changed| {
             let known = |oid: &u32| self.tables.iter().any(|other| other.oid == *oid);
             table.why_not.is_some() && !table.above.iter().any(known)
@@ -112,7 +112,7 @@ impl Absence {
         let stored = self
             .stored
             .iter()
-            .find(|(one, gone)| !gone && one.is_readable_by(reader));
+            .find(|(one, gone)| !gone && one.may_show_tenants);
         told(self.tables.iter().find(is_root)).or_else(|| stored.map(|(one, _)| kept(one)))
     }
 }

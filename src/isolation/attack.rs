@@ -69,6 +69,7 @@ fn in_scene(work: &Work<'_>, target: &Target, party: &Party, told: &Told) -> Res
     let belongs = !matches!(target.belonging, Belonging::Nobody { .. });
     if belongs {
         findings.push(reading::select(work, target, &prey, told)?);
+        findings.extend(reading::pretending(work, target, &prey, told)?);
     }
     findings.push(insert(work, target, &prey, "insert", told)?);
     let own = rows::own(work, target, party)?;

@@ -73,7 +73,10 @@ impl<'a> Somebody<'a> {
             sql: Vec::new(),
             whole: true,
         };
-        if function.arguments.is_empty() {
+        if !function.definer && function.required > 0 {
+            return None;
+        }
+        if !function.definer || function.arguments.is_empty() {
             calls.sql.push(digest(function, &[]));
             return Some(calls);
         }

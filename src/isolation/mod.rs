@@ -154,6 +154,17 @@ pub fn test(question: &Question) -> Result<Vec<Finding>> {
             None,
         ));
     }
+    if rights::grants_itself_any(role)? {
+        let detail = "the role has CREATEROLE: on this server it makes itself a member of any role that is no superuser";
+        findings.push(
+            Told::named(&format!("role {}", quote_identifier(&question.role))).finding(
+                "CREATEROLE",
+                Verdict::NotAttacked,
+                Some(detail),
+                None,
+            ),
+        );
+    }
     findings.extend(kept.changed()?);
     findings.extend(effects::outside(&targets)?);
     Ok(findings)

@@ -6,7 +6,7 @@ use super::attack::Met;
 use super::prey::{self, Prey};
 use super::run::{read_as_owner, read_as_role, tried};
 use super::tables::{Belonging, Column, Target};
-use super::verdict::{Attack, Finding, Verdict};
+use super::verdict::{Attack, Finding, OURS, Verdict};
 use super::{Told, Work};
 use crate::error::Result;
 use crate::policy::quoted_list;
@@ -32,6 +32,45 @@ pub fn select(work: &Work<'_>, target: &Target, prey: &Prey, told: &Told) -> Res
         Way::Absence => without(work, target, &prey.condition)?,
     };
     Ok(told.met("select", met))
+}
+
+/// Reads once more, with the word of the actor that he is of the other tenant; `None` where his word counts.
+pub fn pretending(
+    work: &Work<'_>,
+    target: &Target,
+    prey: &Prey,
+    told: &Told,
+) -> Result<Option<Finding>> {
+    let readable = |(name, _): &(String, String)| {
+        target
+            .table
+            .column(name)
+            .is_some_and(|column| column.may_select)
+    };
+    if !matches!(target.belonging, Belonging::Tenant(_)) || !prey.marks.iter().all(readable) {
+        return Ok(None);
+    }
+    let sql = format!(
+        "SELECT pg_catalog.count(*) FROM {} AS t WHERE {}",
+        target.table.sql(),
+        prey.condition
+    );
+    let met = match tried(|| {
+        Ok(match work.cast.pretend() {
+            true => Some(count(read_as_role(work.role, &sql)?.text())?),
+            false => None,
+        })
+    }) {
+        Ok(None) => return Ok(None),
+        Ok(Some(count)) => seen(Ok(count)),
+        // Not to be believed is to be refused.
+        Err(failure) if failure.raised_by.as_deref() == Some(OURS) => Met {
+            verdict: Verdict::Refused,
+            ..Met::failed(Attack::Rows, &failure)
+        },
+        Err(failure) => Met::failed(Attack::Rows, &failure),
+    };
+    Ok(Some(told.met("select as the other tenant", met)))
 }
 
 fn way(target: &Target, prey: &Prey) -> Way {

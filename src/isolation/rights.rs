@@ -56,6 +56,16 @@ pub fn others(role: pg_sys::Oid) -> Result<Vec<String>> {
     )
 }
 
+/// Whether it can make itself a member of any role.
+pub fn grants_itself_any(role: pg_sys::Oid) -> Result<bool> {
+    let creates = spi::row::<bool>(
+        "SELECT pg_catalog.to_jsonb(pg_catalog.bool_or(r.rolcreaterole))::pg_catalog.text FROM pg_catalog.pg_roles r
+         WHERE pg_catalog.pg_has_role($1, r.oid, 'MEMBER')",
+        &[role.into()],
+    )?;
+    Ok(pg_compat::CREATEROLE_GRANTS_ANY_ROLE && creates.unwrap_or(false))
+}
+
 /// Fails where row security does not bind the role, so that every attack would succeed, or could be
 /// made to.
 pub fn require_bound(role: pg_sys::Oid, targets: &[Target]) -> Result<()> {

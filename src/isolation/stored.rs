@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::Work;
 use super::run::{read_as_owner, see_what_was_written};
 use super::tables::{Belonging, Target};
+use super::ways::below;
 use crate::catalog;
 use crate::error::Result;
 use crate::policy::subtransaction::attempt_reading;
@@ -27,20 +28,45 @@ pub struct Stored {
     /// A materialized view.
     materialized: bool,
     columns: Vec<String>,
+    /// What its query reads.
+    tables: Vec<u32>,
+    /// Whether its query calls functions, which may read anything.
+    calls: bool,
+    /// It is somewhere else, or its query may read tables of tenants.
+    #[serde(skip)]
+    pub may_show_tenants: bool,
 }
 
-const STORED: &str = "
+const STORED: &str = concat!(
+    "
 SELECT pg_catalog.jsonb_build_object('oid', c.oid::pg_catalog.int8, 'schema', n.nspname, 'name', c.relname,
   'owner', c.relowner::pg_catalog.int8, 'materialized', c.relkind = 'm',
+  'tables', pg_catalog.to_jsonb(below.oids::pg_catalog.int8[]), 'calls', called.any,
   'columns', (SELECT coalesce(pg_catalog.jsonb_agg(a.attname ORDER BY a.attnum), '[]') FROM pg_catalog.pg_attribute a
               WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped))::pg_catalog.text
-FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace",
+    below!(),
+    "
 WHERE c.relkind = 'f' OR c.relkind = 'm' AND c.relispopulated
-ORDER BY n.nspname, c.relname";
+ORDER BY n.nspname, c.relname"
+);
 
 /// All of the database.
-pub fn all() -> Result<Vec<Stored>> {
-    spi::rows(STORED, &[])
+pub fn all(targets: &[Target]) -> Result<Vec<Stored>> {
+    let mut all: Vec<Stored> = spi::rows(STORED, &[])?;
+    let elsewhere: Vec<u32> = all
+        .iter()
+        .filter(|one| !one.materialized)
+        .map(|one| one.oid)
+        .collect();
+    for one in &mut all {
+        one.may_show_tenants = !one.materialized
+            || one.calls
+            || one.tables.iter().any(|oid| {
+                elsewhere.contains(oid) || targets.iter().any(|target| target.table.oid == *oid)
+            });
+    }
+    Ok(all)
 }
 
 impl Stored {
@@ -61,15 +87,6 @@ impl Stored {
     /// Whether it can be told only that rows on another server stay.
     pub fn is_elsewhere(&self) -> bool {
         !self.materialized
-    }
-
-    /// Whether a role may read it.
-    pub fn is_readable_by(&self, role: pg_sys::Oid) -> bool {
-        let mode = pg_sys::AclMode::from(pg_sys::ACL_SELECT);
-        // SAFETY: catalog lookups by oid.
-        unsafe {
-            pg_sys::pg_class_aclcheck(self.oid.into(), role, mode) == pg_sys::AclResult::ACLCHECK_OK
-        }
     }
 
     /// Takes the rows of the other tenant away for the rest of the subtransaction; whether there were some and

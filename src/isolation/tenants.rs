@@ -46,6 +46,20 @@ impl Cast {
         resolved_as(&self.binding, party).map(drop)
     }
 
+    /// Has the actor say that he is of the other tenant, for the rest of the subtransaction; whether that is
+    /// only his word, because memberships say who he is.
+    pub fn pretend(&self) -> bool {
+        let pretended = Party {
+            tenant: self.other.tenant.clone(),
+            user: self.actor.user.clone(),
+        };
+        if self.binding.membership.is_none() {
+            return false;
+        }
+        say(&self.binding, &pretended);
+        true
+    }
+
     /// Whether who is who is read from that table.
     pub fn binds(&self, relation: pgrx::pg_sys::Oid) -> bool {
         let binding = &self.binding;
@@ -356,6 +370,16 @@ fn users_of_rows(
 
 /// Places a context and resolves it; an error where it is not the party's.
 fn resolved_as(binding: &Binding, party: &Party) -> Result<Resolved> {
+    say(binding, party);
+    let resolved = resolve::current()?;
+    match resolved.tenant() {
+        Some(tenant) if tenant.to_string() == party.tenant => Ok((*resolved).clone()),
+        _ => Err(resolve::missing_context(&resolved)),
+    }
+}
+
+/// Sets all that an application sets to say who asks.
+fn say(binding: &Binding, party: &Party) {
     // A service's own word would count for more, and the caller may be one.
     let service = SERVICE_SETTING.to_owned();
     for name in binding.setting_names().into_iter().chain([service]) {
@@ -378,11 +402,6 @@ fn resolved_as(binding: &Binding, party: &Party) -> Result<Resolved> {
             claim(&mut claims, path, &party.tenant);
         }
         setting::set_local(name, &Value::Object(claims).to_string());
-    }
-    let resolved = resolve::current()?;
-    match resolved.tenant() {
-        Some(tenant) if tenant.to_string() == party.tenant => Ok((*resolved).clone()),
-        _ => Err(resolve::missing_context(&resolved)),
     }
 }
 

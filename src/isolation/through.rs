@@ -4,8 +4,6 @@
 //! read again in the same snapshot: what differs has shown something of them, a sum or a count included. What is
 //! the same proves something only where all of them were gone, and where it was seen to read rows at all.
 
-use pgrx::pg_sys;
-
 use super::absence::{self, Absence};
 use super::calls::{Calls, Somebody};
 use super::contents;
@@ -15,7 +13,7 @@ use super::run::{
 };
 use super::stored;
 use super::tables::Target;
-use super::verdict::{Attack, Finding, Verdict};
+use super::verdict::{Attack, Finding, Verdict, is_of_the_harness};
 use super::ways::{Function, View};
 use super::{Told, Work, attack::Met};
 use crate::error::Result;
@@ -41,8 +39,8 @@ struct Way<'a> {
 enum Reads {
     /// Those relations.
     These(Vec<u32>),
-    /// Those, and whatever a role may read.
-    Anything(Vec<u32>, pg_sys::Oid),
+    /// Those, and anything else.
+    Anything(Vec<u32>),
     /// What the role reads itself.
     Own,
 }
@@ -64,7 +62,7 @@ type Seen = core::result::Result<Given, Failure>;
 pub fn all(work: &Work<'_>, views: &[View], functions: &[Function]) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     let mut ways = Vec::new();
-    let elsewhere: Vec<u32> = stored::all()?
+    let elsewhere: Vec<u32> = stored::all(work.targets)?
         .iter()
         .filter(|stored| stored.is_elsewhere())
         .map(|stored| stored.oid)
@@ -121,7 +119,7 @@ fn of_view<'a>(
         return Ok(());
     }
     let reads = if view.calls_definers {
-        Reads::Anything(view.tables.clone(), view.owner())
+        Reads::Anything(view.tables.clone())
     } else {
         Reads::These(view.tables.clone())
     };
@@ -186,7 +184,7 @@ fn of_function(
         sql,
         owner: None,
         reads: if function.definer {
-            Reads::Anything(Vec::new(), function.owner())
+            Reads::Anything(Vec::new())
         } else {
             Reads::Own
         },
@@ -264,20 +262,19 @@ fn judge(first: &Seen, again: &Seen, after: &Seen) -> Met {
         {
             Met::leak("the error that it fails with depends on rows of the other tenant".to_owned())
         }
-        (Err(failure), Err(_), Err(_)) => Met::failed(Attack::Rows, failure),
+        (Err(failure), Err(_), Err(_)) if is_of_rows(failure) => Met::failed(Attack::Rows, failure),
         (Ok(_), Ok(_), Err(failure)) | (Err(failure), Err(_), Ok(_)) if is_of_rows(failure) => {
             Met::leak("whether it fails depends on rows of the other tenant".to_owned())
         }
-        (Err(failure), ..) | (_, Err(failure), _) | (.., Err(failure)) => Met {
-            verdict: Verdict::NotAttacked,
-            ..Met::failed(Attack::Rows, failure)
-        },
+        (Err(failure), ..) | (_, Err(failure), _) | (.., Err(failure)) => {
+            Met::not_attacked(&failure.message)
+        }
     }
 }
 
-/// A lock that was not to be had says nothing.
+/// A lock that was not to be had says nothing, nor what fails only because it is tested.
 fn is_of_rows(failure: &Failure) -> bool {
-    !super::code(failure).starts_with("55P")
+    !super::code(failure).starts_with("55P") && !is_of_the_harness(&failure.message)
 }
 
 /// What all readings of one way say.
@@ -307,8 +304,8 @@ fn judged(
     }
     let why = match &way.reads {
         Reads::These(below) => absence.disproves_below(below),
-        Reads::Anything(below, reader) => absence
-            .disproves(*reader)
+        Reads::Anything(below) => absence
+            .disproves()
             .or_else(|| absence.disproves_below(below)),
         Reads::Own => None,
     };

@@ -22,6 +22,17 @@ type Below<'a> = (&'a Target, Prey);
 /// Attacks through one view.
 pub fn writes(work: &Work<'_>, view: &View) -> Vec<Finding> {
     let told = Told::new(&view.schema, &view.name);
+    let touches = |target: &Target| view.tables.contains(&target.table.oid);
+    if view.may_truncate && work.targets.iter().any(touches) {
+        let detail = "TRUNCATE is granted, which empties the children, too; it was not run, because it locks them";
+        let mut findings = vec![told.finding("truncate", Verdict::Leak, Some(detail), None)];
+        findings.extend(statements(work, view, &told));
+        return findings;
+    }
+    statements(work, view, &told)
+}
+
+fn statements(work: &Work<'_>, view: &View, told: &Told) -> Vec<Finding> {
     if !(view.may_insert || view.may_update || view.may_delete) {
         return Vec::new();
     }
@@ -29,7 +40,7 @@ pub fn writes(work: &Work<'_>, view: &View) -> Vec<Finding> {
         set_the_scene();
         work.cast.place(&work.cast.actor)?;
         check_at_once()?;
-        in_scene(work, view, &told)
+        in_scene(work, view, told)
     })
     .unwrap_or_else(|failure| vec![told.failed("write", &failure)])
 }

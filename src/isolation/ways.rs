@@ -39,6 +39,8 @@ pub struct View {
     pub instead: bool,
     /// All columns.
     pub columns: Vec<String>,
+    /// Of a parent: what it empties, its children are emptied of.
+    pub may_truncate: bool,
     /// The query of a materialized view.
     pub definition: Option<String>,
 }
@@ -74,18 +76,11 @@ pub struct Function {
     pub procedure: bool,
     /// Its result names a cursor, whose rows are not read by calling it.
     pub cursor: bool,
-    pub owner: u32,
     /// Types of the arguments that are given.
     pub arguments: Vec<String>,
     /// How many of them have no default.
     pub required: usize,
     pub variadic: bool,
-}
-
-impl Function {
-    pub fn owner(&self) -> pg_sys::Oid {
-        pg_sys::Oid::from(self.owner)
-    }
 }
 
 macro_rules! of_users {
@@ -100,6 +95,32 @@ macro_rules! of_users {
     };
 }
 
+/// What is below relation `c`: `below.oids`, itself among them, and `called`: functions.
+macro_rules! below {
+    () => {
+        "
+CROSS JOIN LATERAL (
+  WITH RECURSIVE reached AS (
+    SELECT c.oid
+    UNION SELECT next.oid FROM reached r CROSS JOIN LATERAL (
+      SELECT d.refobjid AS oid FROM pg_catalog.pg_rewrite w
+      JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid
+      WHERE w.ev_class = r.oid AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+      UNION ALL SELECT i.inhrelid FROM pg_catalog.pg_inherits i WHERE i.inhparent = r.oid) AS next)
+  SELECT pg_catalog.array_agg(r.oid) AS oids FROM reached r) AS below
+CROSS JOIN LATERAL (
+  SELECT pg_catalog.count(*) > 0 AS any, coalesce(pg_catalog.bool_or(p.prosecdef OR p.oid IS NULL), false) AS definers
+  FROM pg_catalog.unnest(below.oids) AS b(oid) JOIN pg_catalog.pg_rewrite r ON r.ev_class = b.oid
+  JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid AND d.refobjid >= 16384
+    AND d.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass)
+  LEFT JOIN pg_catalog.pg_proc p ON d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = d.refobjid
+  -- What the extension brought says who asks.
+  WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_depend e JOIN pg_catalog.pg_extension x ON x.oid = e.refobjid AND x.extname = 'pg_tenancy'
+                    WHERE e.classid = d.refclassid AND e.objid = d.refobjid AND e.deptype = 'e')) AS called"
+    };
+}
+pub(super) use below;
+
 const VIEWS: &str = concat!(
     "
 SELECT pg_catalog.jsonb_build_object(
@@ -110,6 +131,7 @@ SELECT pg_catalog.jsonb_build_object(
   'may_insert', can.do & 8 <> 0 AND pg_catalog.has_any_column_privilege($1, c.oid, 'INSERT'),
   'may_update', can.do & 4 <> 0 AND pg_catalog.has_any_column_privilege($1, c.oid, 'UPDATE'),
   'may_delete', can.do & 16 <> 0 AND pg_catalog.has_table_privilege($1, c.oid, 'DELETE'),
+  'may_truncate', c.relkind IN ('r', 'p') AND pg_catalog.has_table_privilege($1, c.oid, 'TRUNCATE'),
   'tables', coalesce((SELECT pg_catalog.jsonb_agg(b.oid::pg_catalog.int8) FROM pg_catalog.unnest(below.oids) AS b(oid) WHERE b.oid <> c.oid), '[]'),
   'calls', called.any, 'calls_definers', called.definers,
   'instead', EXISTS (SELECT FROM pg_catalog.pg_class v JOIN pg_catalog.pg_trigger t ON t.tgrelid = v.oid
@@ -129,28 +151,13 @@ CROSS JOIN LATERAL (
            AND CASE c.relkind WHEN 'v' THEN pg_catalog.pg_column_is_updatable(c.oid, a.attnum, true) ELSE a.attgenerated = '' END) AS writable,
          pg_catalog.array_agg(a.attname ORDER BY a.attnum) FILTER (WHERE pg_catalog.has_column_privilege($1, c.oid, a.attnum, 'INSERT')
            AND c.relkind = 'v' AND pg_catalog.pg_column_is_updatable(c.oid, a.attnum, true)) AS insertable
-  FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns
-CROSS JOIN LATERAL (
-  WITH RECURSIVE reached AS (
-    SELECT c.oid
-    UNION SELECT next.oid FROM reached r CROSS JOIN LATERAL (
-      SELECT d.refobjid AS oid FROM pg_catalog.pg_rewrite w
-      JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid
-      WHERE w.ev_class = r.oid AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-      UNION ALL SELECT i.inhrelid FROM pg_catalog.pg_inherits i WHERE i.inhparent = r.oid) AS next)
-  SELECT pg_catalog.array_agg(r.oid) AS oids FROM reached r) AS below
-CROSS JOIN LATERAL (
-  SELECT pg_catalog.count(*) > 0 AS any, coalesce(pg_catalog.bool_or(p.prosecdef OR p.oid IS NULL), false) AS definers
-  FROM pg_catalog.unnest(below.oids) AS b(oid) JOIN pg_catalog.pg_rewrite r ON r.ev_class = b.oid
-  JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid AND d.refobjid >= 16384
-    AND d.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass)
-  LEFT JOIN pg_catalog.pg_proc p ON d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = d.refobjid
-  -- What the extension brought says who asks.
-  WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_depend e JOIN pg_catalog.pg_extension x ON x.oid = e.refobjid AND x.extname = 'pg_tenancy'
-                    WHERE e.classid = d.refclassid AND e.objid = d.refobjid AND e.deptype = 'e')) AS called
+  FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns",
+    below!(),
+    "
 WHERE (c.relkind IN ('v', 'm', 'f')
     OR c.relkind IN ('r', 'p') AND c.relhassubclass AND NOT c.oid::pg_catalog.int8 = ANY ($2))
-  AND (pg_catalog.has_any_column_privilege($1, c.oid, 'SELECT, INSERT, UPDATE') OR pg_catalog.has_table_privilege($1, c.oid, 'DELETE'))",
+  AND (pg_catalog.has_any_column_privilege($1, c.oid, 'SELECT, INSERT, UPDATE') OR pg_catalog.has_table_privilege($1, c.oid, 'DELETE')
+       OR c.relkind IN ('r', 'p') AND pg_catalog.has_table_privilege($1, c.oid, 'TRUNCATE'))",
     of_users!("pg_class", "c"),
     " ORDER BY n.nspname, c.relname"
 );
@@ -159,7 +166,7 @@ const FUNCTIONS: &str = concat!(
     "
 SELECT pg_catalog.jsonb_build_object(
   'shown', p.oid::pg_catalog.regprocedure, 'schema', n.nspname, 'name', p.proname, 'procedure', p.prokind = 'p',
-  'volatile', p.provolatile = 'v', 'definer', p.prosecdef, 'variadic', p.provariadic <> 0, 'owner', p.proowner::pg_catalog.int8,
+  'volatile', p.provolatile = 'v', 'definer', p.prosecdef, 'variadic', p.provariadic <> 0,
   'cursor', 'pg_catalog.refcursor'::pg_catalog.regtype = ANY (coalesce(p.proallargtypes, '{}') || p.prorettype)
      OR 'pg_catalog._refcursor'::pg_catalog.regtype = ANY (coalesce(p.proallargtypes, '{}') || p.prorettype)
      OR EXISTS (SELECT FROM pg_catalog.pg_type t JOIN pg_catalog.pg_attribute a ON a.attrelid = t.typrelid
