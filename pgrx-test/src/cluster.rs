@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -19,7 +20,7 @@ use nix::unistd::Pid;
 use postgres::NoTls;
 
 use crate::fixture::Server;
-use crate::run_dir::RUN_DIR_ENV;
+use crate::run_dir::{self, RUN_DIR_ENV};
 use crate::{exec, user};
 
 pub const SUPERUSER: &str = "postgres";
@@ -44,9 +45,9 @@ const SETTINGS: &[(&str, &str)] = &[
     ("max_wal_senders", "10"),
     ("max_replication_slots", "10"),
     ("max_prepared_transactions", "20"),
-    ("max_wal_size", "4GB"),
+    ("max_wal_size", "1GB"),
     // A base backup of a busy cluster must not lose the log that it streams.
-    ("wal_keep_size", "1GB"),
+    ("wal_keep_size", "512MB"),
     // GRANT and then DDL on a table in one transaction deadlocks with an autoanalyze that comes in
     // between: a matter of Postgres's, and of chance.
     ("autovacuum", "off"),
@@ -244,7 +245,7 @@ pub fn free_port() -> Result<u16> {
 }
 
 /// The folders of a cluster, owned by the server user; returns the data directory, which does not
-/// exist yet.
+/// exist yet, or is empty and in memory.
 pub(crate) fn make_folders(folder: &Path) -> Result<PathBuf> {
     fs::create_dir_all(folder.join("s"))
         .with_context(|| format!("cannot create {}", folder.display()))?;
@@ -252,7 +253,19 @@ pub(crate) fn make_folders(folder: &Path) -> Result<PathBuf> {
     for path in [folder.to_owned(), folder.join("s"), log_file(folder)] {
         user::give_to_server_user(&path)?;
     }
-    Ok(folder.join("data"))
+    let data = folder.join("data");
+    if let (Some(memory), Some(label)) = (
+        folder.parent().and_then(run_dir::memory),
+        folder.file_name(),
+    ) {
+        let folder = memory.join(label);
+        fs::create_dir(&folder)?;
+        // Postgres refuses a data directory that others can enter.
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
+        user::give_to_server_user(&folder)?;
+        std::os::unix::fs::symlink(&folder, &data)?;
+    }
+    Ok(data)
 }
 
 pub(crate) fn describe(bin_dir: &Path, folder: &Path, port: u16) -> Result<Server> {

@@ -9,13 +9,13 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::progress::step;
 use crate::provision::{Need, Tree, ensure_packages};
-use crate::{exec, paths, toolchain};
+use crate::{build_products, exec, paths, toolchain};
 
 /// Must be the version of pgrx that the extension is built with.
 const CARGO_PGRX: &str = "0.19.3";
@@ -26,6 +26,16 @@ pub enum Profile {
     Release,
     /// Compiles in seconds and checks for overflows; for the one who is changing the extension.
     Debug,
+}
+
+impl Profile {
+    /// Of its build products, in a target folder.
+    fn folder(self) -> &'static str {
+        match self {
+            Profile::Release => "release",
+            Profile::Debug => "debug",
+        }
+    }
 }
 
 /// Builds the extension for the server of `pristine` and installs it into `copy`.
@@ -47,12 +57,17 @@ fn build(tree: &Tree, scratch: &Path, profile: Profile) -> Result<PathBuf> {
     ensure_packages(Need::BuildExtension)?;
     let path = path_with(&cargo_pgrx()?);
     let staged = scratch.join(format!("staged-{}", tree.name));
+    let target = paths::target(&tree.name)?;
+    // One at a time: cargo takes all cores by itself, and the second has the dependencies of the first.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    build_products::begin(&target, profile.folder())?;
     let mut package = toolchain::cargo()?;
     package
         .current_dir(paths::workspace())
         .env("PATH", path)
         .env("PGRX_HOME", pgrx_home(tree)?)
-        .env("CARGO_TARGET_DIR", paths::target(&tree.name)?)
+        .env("CARGO_TARGET_DIR", target)
         .args([
             "pgrx",
             "package",

@@ -7,6 +7,7 @@
 
 pub mod bench;
 pub mod browser;
+mod build_products;
 pub mod catalog_dump;
 pub mod cluster;
 pub mod demo;

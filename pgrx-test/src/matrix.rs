@@ -131,6 +131,7 @@ pub fn run(args: &Args) -> Result<bool> {
     provision::ensure_packages(Need::BuildExtension)?;
     provision::ensure_packages(Need::Pooler)?;
     let mut run = RunDir::create()?;
+    run.data_in_memory()?;
     if args.keep {
         run.keep()?;
     }

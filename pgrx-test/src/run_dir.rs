@@ -2,8 +2,9 @@
 //!
 //! Owns everything that a run starts: servers and poolers keep their pid files below this folder,
 //! and whatever still runs when it is removed is stopped by that pid, after checking that the
-//! process is the one that the file speaks of. Must never touch a process that no pid file of a
-//! run names.
+//! process is the one that the file speaks of. Data directories may lie in memory, in a folder of
+//! that file system that the run's folder points to. Must never touch a process that no pid file of
+//! a run names.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::statvfs::statvfs;
 use nix::unistd::Pid;
 
 use crate::{paths, user};
@@ -21,6 +23,12 @@ use crate::{paths, user};
 pub const RUN_DIR_ENV: &str = "PG_TENANCY_TEST_RUN_DIR";
 const OWNER_FILE: &str = "owner.pid";
 const KEEP_FILE: &str = "keep";
+/// Points to the run's folder in memory.
+const MEMORY_LINK: &str = "memory";
+const MEMORY_ROOT: &str = "/dev/shm";
+const MEMORY_PREFIX: &str = "pg_tenancy-";
+/// What the clusters of two versions at once take, twice over, in bytes.
+const MEMORY_NEEDED: u64 = 12 << 30;
 
 /// Runs of this process that a signal has to clean up.
 static LIVE: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
@@ -55,6 +63,24 @@ impl RunDir {
         &self.path
     }
 
+    /// Puts data directories into memory from here on, where there is plenty of it: a database for each test means
+    /// hundreds of thousands of files, made and deleted within seconds, which file systems on disks are slow at.
+    pub fn data_in_memory(&self) -> Result<()> {
+        if memory_available() < MEMORY_NEEDED {
+            return Ok(());
+        }
+        let name = self.path.file_name().unwrap_or_default();
+        let folder =
+            Path::new(MEMORY_ROOT).join(format!("{MEMORY_PREFIX}{}", name.to_string_lossy()));
+        // A leftover of that name is somebody else's.
+        if fs::create_dir(&folder).is_err() {
+            return Ok(());
+        }
+        std::os::unix::fs::symlink(&folder, self.path.join(MEMORY_LINK))?;
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
+        user::give_to_server_user(&folder)
+    }
+
     /// Leaves the folder, and the servers in it, when the run ends.
     pub fn keep(&mut self) -> Result<()> {
         fs::write(self.path.join(KEEP_FILE), "")?;
@@ -75,6 +101,28 @@ impl Drop for RunDir {
                 .retain(|p| *p != self.path);
         }
     }
+}
+
+/// The folder for the data of the clusters of a run, if that is in memory.
+pub fn memory(run: &Path) -> Option<PathBuf> {
+    let folder = fs::read_link(run.join(MEMORY_LINK)).ok()?;
+    let name = folder.strip_prefix(MEMORY_ROOT).ok()?.to_str()?;
+    name.starts_with(MEMORY_PREFIX).then_some(folder)
+}
+
+/// Bytes that files in memory may take; 0 where there is no such file system.
+fn memory_available() -> u64 {
+    let Ok(room) = statvfs(MEMORY_ROOT) else {
+        return 0;
+    };
+    let room = room.blocks_available() * room.fragment_size();
+    let free = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let free = free
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:")?.strip_suffix(" kB"))
+        .and_then(|kilobytes| kilobytes.trim().parse::<u64>().ok())
+        .map_or(0, |kilobytes| kilobytes * 1024);
+    room.min(free)
 }
 
 /// Stops what runs in the folder of a kept run, and deletes it.
@@ -108,8 +156,10 @@ fn remove(path: &Path) {
             eprintln!("{}: {error:#}", pid_file.display());
         }
     }
-    if let Err(error) = fs::remove_dir_all(path) {
-        eprintln!("cannot delete {}: {error}", path.display());
+    for folder in memory(path).as_deref().into_iter().chain([path]) {
+        if let Err(error) = fs::remove_dir_all(folder) {
+            eprintln!("cannot delete {}: {error}", folder.display());
+        }
     }
 }
 
