@@ -238,6 +238,47 @@ fn a_later_owner_of_the_table_does_not_run_the_expression_of_the_earlier() {
     assert_eq!(attacker.lure()[0], "ok");
 }
 
+/// Whoever may create in the schema makes a function, or an operator, that fits the expression better.
+#[test]
+fn nobody_slips_a_function_into_an_expression() {
+    for (made, expression, slipped) in [
+        (
+            "CREATE FUNCTION lair.good(varchar) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
+            "lair.good(role)",
+            "CREATE FUNCTION lair.good(text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'I am %', current_user; END $$",
+        ),
+        (
+            "CREATE FUNCTION lair.good(varchar) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
+            "(SELECT lair.good(r) FROM (SELECT role AS r) x)",
+            "CREATE FUNCTION lair.good(text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'I am %', current_user; END $$",
+        ),
+        (
+            "CREATE FUNCTION lair.same(varchar, varchar) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+             CREATE OPERATOR lair.~~~ (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = lair.same)",
+            "role OPERATOR(lair.~~~) role",
+            "CREATE OPERATOR lair.~~~ (LEFTARG = text, RIGHTARG = text, FUNCTION = lair.evil)",
+        ),
+    ] {
+        let attacker = Attacker::new();
+        let other = attacker.database.role("other");
+        let mut owner = attacker.session();
+        owner.ok(&format!("{made}; GRANT USAGE, CREATE ON SCHEMA lair TO {other}"));
+        owner.ok(&attacker.bind(expression));
+        let mut intruder = attacker.database.connect(&other);
+        intruder.ok("CREATE FUNCTION lair.evil(text, text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'I am %', current_user; END $$");
+        let mut user = attacker.session();
+        let ask = "SET app.current_user_id = 'u'; SELECT current_tenant_id()";
+        assert!(user.text(ask).is_some(), "{expression}");
+        intruder.ok(slipped);
+        for session in [&mut user, &mut attacker.session()] {
+            expect_error(&session.error(ask), "42501", "function with rights that he lacks");
+        }
+        expect_error(&owner.error(&attacker.bind(expression)), "42501", "function or domain to");
+        owner.ok(&attacker.bind("active"));
+        assert!(user.text(ask).is_some(), "{expression}");
+    }
+}
+
 #[test]
 fn an_administrator_does_not_run_expressions_with_an_owners_rights() {
     let attacker = Attacker::new();

@@ -91,6 +91,43 @@ fn an_expression_runs_as_the_owner_of_its_table_and_restricted() {
 }
 
 /// What was registered by the former owner must not run as a superuser who is given the table.
+/// Whoever may create in the schema makes a function that fits a registered expression better.
+#[test]
+fn nobody_slips_a_function_into_a_key() {
+    let world = world();
+    let other = world.db.role("other");
+    let mut owner = world.owner();
+    owner.ok(
+        "CREATE FUNCTION fits(varchar) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true'",
+    );
+    world
+        .admin()
+        .ok(&format!("GRANT USAGE, CREATE ON SCHEMA public TO {other}"));
+    let mut intruder = world.db.connect(&other);
+    for argument in [
+        "visible => 'public.fits(source.app_key::text)'",
+        "order_by => 'public.fits(source.app_key::text)'",
+        "columns => '{public.fits(source.app_key::text) AS e}'",
+    ] {
+        let register =
+            format!("SELECT tenancy.register_context('apps', 'tenant_apps', 'array', {argument})");
+        owner.ok(&register);
+        let mut session = lured(&world, ANN);
+        assert!(session.text(OWN).is_some(), "{argument}");
+        intruder.ok("CREATE FUNCTION fits(text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RAISE 'I am %', current_user; END $$");
+        for session in [&mut session, &mut lured(&world, ANN)] {
+            expect_error(
+                &session.error(OWN),
+                "42501",
+                "function with rights that he lacks",
+            );
+        }
+        expect_error(&owner.error(&register), "42501", "rights that he lacks");
+        intruder.ok("DROP FUNCTION fits(text)");
+        assert!(session.text(OWN).is_some(), "{argument}");
+    }
+}
+
 #[test]
 fn an_expression_does_not_follow_its_table_to_a_superuser() {
     let world = world();

@@ -337,6 +337,7 @@ fn check_columns(
                 &catalog::current_role_name(),
             )?;
             let facts = expression::analyze(relation, active)?;
+            load::require_own_functions(&facts.authors, catalog::relation_owner(relation)?)?;
             if !facts.depends_only_on_its_row {
                 pgrx::ereport!(
                     NOTICE,

@@ -16,8 +16,29 @@ pub struct Facts {
     pub columns: Vec<i16>,
     /// Neither the clock nor another table nor a setting can change it.
     pub depends_only_on_its_row: bool,
-    /// Whose code it runs besides Postgres's own: the owners of its functions and domains.
-    pub authors: Vec<pg_sys::Oid>,
+    pub authors: Authors,
+}
+
+/// Whose code something runs besides Postgres's own: the owners of its functions and domains.
+pub struct Authors(Vec<pg_sys::Oid>);
+
+impl Authors {
+    /// Those of an expression or a query.
+    ///
+    /// # Safety
+    /// A valid tree, as it comes from analysis.
+    pub unsafe fn of(node: *mut pg_sys::Node) -> Self {
+        let mut authors = Vec::new();
+        // SAFETY: by the caller's promise.
+        unsafe { note_authors(node, (&raw mut authors).cast()) };
+        Self(authors)
+    }
+
+    /// Somebody who lacks the privileges of that owner, as whom it runs.
+    pub fn stranger(&self, owner: pg_sys::Oid) -> Option<pg_sys::Oid> {
+        let lacks = |author: &&pg_sys::Oid| !catalog::has_privileges(**author, owner);
+        self.0.iter().find(lacks).copied()
+    }
 }
 
 /// Parses the expression against the table. Raises Postgres's own error where it does not parse or is
@@ -42,8 +63,7 @@ pub fn analyze(relation: pg_sys::Oid, expression: &str) -> Result<Facts> {
             })
             .filter(|number| *number > 0)
             .collect();
-        let mut authors = Vec::new();
-        note_authors(tree, (&raw mut authors).cast());
+        let authors = Authors::of(tree);
         let depends_only_on_its_row =
             !pg_sys::contain_mutable_functions(tree) && !pg_sys::checkExprHasSubLink(tree);
         let oid = (*relation).rd_id;
@@ -68,8 +88,11 @@ unsafe extern "C-unwind" fn note_authors(
     if node.is_null() {
         return false;
     }
-    // SAFETY: Postgres passes each node of the expression with the list of `analyze`.
+    // SAFETY: Postgres passes each node of the expression with the list of `Authors::of`.
     unsafe {
+        if is_a(node, pg_sys::NodeTag::T_Query) {
+            return pg_sys::query_tree_walker(node.cast(), Some(note_authors), authors, 0);
+        }
         if is_a(node, pg_sys::NodeTag::T_CoerceToDomain) {
             let domain = (*node.cast::<pg_sys::CoerceToDomain>()).resulttype;
             note_author(
@@ -89,7 +112,7 @@ unsafe extern "C-unwind" fn note_author_of_function(
     authors: *mut core::ffi::c_void,
 ) -> bool {
     let owner = catalog::owner_of(pg_sys::ProcedureRelationId, function);
-    // SAFETY: the list of `analyze`.
+    // SAFETY: the list of `Authors::of`.
     unsafe { note_author(authors, function, owner) };
     false
 }
@@ -102,7 +125,7 @@ unsafe fn note_author(
     if query::is_built_in(object) {
         return;
     }
-    // SAFETY: by the caller's promise, the list of `analyze`. One whose owner is not known is nobody's.
+    // SAFETY: by the caller's promise, the list of `Authors::of`. One whose owner is not known is nobody's.
     unsafe { &mut *authors.cast::<Vec<pg_sys::Oid>>() }.push(owner.unwrap_or(pg_sys::InvalidOid));
 }
 

@@ -19,7 +19,7 @@ use pgrx::pg_sys;
 pub use bind::{leads_an_index, require_binding_administrator, stored};
 pub use definition::{Definition, Rank, StoredRelation};
 pub use expression::shown_in_policy;
-pub use load::{RegistryTables, find, registry_tables, require_trust};
+pub use load::{RegistryTables, find, registry_tables, require_own_functions, require_trust};
 pub use query::{Query, is_built_in};
 pub use settings::Settings;
 

@@ -94,6 +94,7 @@ pub fn init() {
         );
         for cache in [
             pg_sys::SysCacheIdentifier::PROCOID,
+            pg_sys::SysCacheIdentifier::OPEROID,
             pg_sys::SysCacheIdentifier::ENUMOID,
         ] {
             pg_sys::CacheRegisterSyscacheCallback(
@@ -293,7 +294,7 @@ fn is_listed(sorted: &[pg_sys::Oid], relation: pg_sys::Oid) -> bool {
         .is_ok()
 }
 
-/// A bound expression may call a function that was replaced, and a label of an enum be renamed.
+/// A bound expression may call a function or operator that was replaced, and a label of an enum be renamed.
 #[pg_guard]
 unsafe extern "C-unwind" fn function_invalidated(
     _argument: pg_sys::Datum,

@@ -74,11 +74,7 @@ impl Table {
             )
             .hint("Use immutable functions and operators only, and no sub-select."));
         }
-        let stranger = facts
-            .authors
-            .into_iter()
-            .find(|author| !catalog::has_privileges(*author, self.owner));
-        match stranger {
+        match facts.authors.stranger(self.owner) {
             None => Ok(()),
             Some(stranger) => Err(Error::new(
                 Kind::InsufficientPrivilege,

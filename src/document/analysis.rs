@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 use pgrx::{PgList, is_a};
 
 use super::statement::Meaning;
+use crate::binding::expression::Authors;
 use crate::binding::is_built_in;
 use crate::catalog::{self, quote_identifier};
 use crate::error::{Error, Kind, Result};
@@ -18,6 +19,8 @@ pub struct Facts {
     pub depends_only_on_its_rows: bool,
     /// No expression, and no whole row, which may hold anything.
     pub only_columns: bool,
+    /// Whose functions it runs.
+    pub authors: Authors,
 }
 
 /// A column of the document.
@@ -121,6 +124,7 @@ pub fn analyze(
             columns,
             depends_only_on_its_rows,
             only_columns,
+            authors: Authors::of(query.cast()),
         })
     }
 }

@@ -31,6 +31,8 @@ pub struct Statement {
     pub depends_only_on_its_rows: bool,
     /// Whether it runs nothing that whoever registered the key wrote.
     pub runs_only_columns: bool,
+    /// Whose functions it runs.
+    pub authors: expression::Authors,
     text: String,
     plan: Cell<pg_sys::SPIPlanPtr>,
 }
@@ -84,6 +86,7 @@ impl Statement {
                 && registration.joined_on.is_none()
                 && registration.visible.is_none()
                 && registration.order_by.is_none(),
+            authors: facts.authors,
             text,
             plan: Cell::new(core::ptr::null_mut()),
         })
