@@ -54,7 +54,8 @@ COMMENT ON COLUMN tenancy.access.besides_reach IS 'the furthest of these';
 
 CREATE FUNCTION tenancy.access_matrix(role name DEFAULT NULL) RETURNS SETOF tenancy.access
 -- Expressions are read as they look without a search_path.
-LANGUAGE sql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off
+LANGUAGE sql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    SET enable_nestloop = off SET enable_mergejoin = off SET jit = off
 BEGIN ATOMIC
 WITH RECURSIVE commands AS MATERIALIZED (
     SELECT * FROM (VALUES (1, 'r'::"char", 'SELECT'), (2, 'a', 'INSERT'), (3, 'w', 'UPDATE'), (4, 'd', 'DELETE'),
