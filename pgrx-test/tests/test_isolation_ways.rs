@@ -6,7 +6,7 @@ mod policy_support;
 
 use isolation_support::{FAILED, Planted};
 use pgrx_test::fixture::ClientExt;
-use policy_support::Stage;
+use policy_support::{A, B, Stage};
 
 /// Rows of the other tenant that are more than a comparison takes away.
 const MANY: &str =
@@ -282,5 +282,38 @@ fn calls_that_fail_for_the_test_are_no_pass() {
     assert_eq!(
         planted.results("app.switches(integer)"),
         ["call not attacked"]
+    );
+}
+
+/// What policies ask all day: a member is told of himself, and only of himself.
+#[test]
+fn functions_that_ask_for_memberships() {
+    let stage = Stage::unbound();
+    stage.superuser().ok(&format!(
+        "CREATE SCHEMA people; CREATE TABLE people.members (user_id text, tenant_id uuid, role text);
+         INSERT INTO people.members VALUES ('cy', '{A}', 'x'), ('ann', '{A}', 'y'), ('bob', '{B}', 'z'), ('amy', '{A}', 'x');
+         SELECT tenancy.bind(tenant_setting => 'app.current_tenant_id', user_setting => 'app.current_user_id', membership => 'people.members')"
+    ));
+    stage.items();
+    stage.protect("app.items", "{}");
+    stage.superuser().ok(
+        "CREATE FUNCTION app.is_member(t uuid) RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER AS
+             $$SELECT EXISTS (SELECT FROM people.members WHERE tenant_id = t AND user_id = current_setting('app.current_user_id', true))$$;
+         CREATE FUNCTION app.role_of(u text) RETURNS text LANGUAGE sql STABLE SECURITY DEFINER AS
+             $$SELECT role FROM people.members WHERE user_id = u$$;
+         CREATE FUNCTION app.how_many() RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER AS
+             $$SELECT count(*) FROM people.members WHERE user_id = current_setting('app.current_user_id', true)$$;",
+    );
+    let found = stage.superuser().texts(&format!(
+        "SELECT relation || ' ' || result FROM tenancy.test_isolation('{}') WHERE attack = 'call' ORDER BY 1",
+        stage.app
+    ));
+    assert_eq!(
+        found,
+        [
+            "app.how_many() nothing",
+            "app.is_member(uuid) nothing",
+            "app.role_of(text) LEAK"
+        ]
     );
 }

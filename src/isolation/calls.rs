@@ -54,10 +54,17 @@ impl<'a> Somebody<'a> {
             {
                 continue;
             }
-            if let Some(prey) = whose(target)?
-                && let Some(row) = prey::copy(target, &prey.condition)?
-            {
-                rows.push((target, row));
+            let Some(Prey { condition, .. }) = whose(target)? else {
+                continue;
+            };
+            // Of all members, himself: others say nothing of him.
+            let narrower = work.cast.membership_of(party, target.table.oid());
+            let narrowed = narrower.map(|more| format!("{condition} AND {more}"));
+            for condition in narrowed.iter().chain([&condition]) {
+                if let Some(row) = prey::copy(target, condition)? {
+                    rows.push((target, row));
+                    break;
+                }
             }
         }
         Ok(Self { party, rows })

@@ -60,6 +60,14 @@ impl Cast {
         true
     }
 
+    /// What holds for a party's own row of the table of memberships, over the alias `t`.
+    pub fn membership_of(&self, party: &Party, relation: pgrx::pg_sys::Oid) -> Option<String> {
+        let table = self.binding.membership.as_ref()?;
+        let column = quoted(&self.binding.membership_user);
+        let is_his = format!("t.{column} = {}", literal(party.user.as_deref()?));
+        (table.relation == relation).then_some(is_his)
+    }
+
     /// Whether who is who is read from that table.
     pub fn binds(&self, relation: pgrx::pg_sys::Oid) -> bool {
         let binding = &self.binding;
