@@ -197,6 +197,8 @@ fn a_standby_sees_a_replayed_change_at_once() {
                 let seen: String = client.query_one(&*document, &[]).unwrap().get(0);
                 assert_eq!(Some(seen), expected, "{sql}");
             }
+            // Ends the portal, whose snapshot would hold up replaying, and be taken away for it after a while.
+            client.ok("SELECT 1");
         }
     }
     let status = "SELECT state FROM tenancy.status() WHERE feature = 'document'";

@@ -517,7 +517,8 @@ fn it_is_switched_thousands_of_times_under_eight_busy_sessions() {
             .sum();
     });
     assert!(runs > 100, "{runs} statements ran meanwhile");
-    let log = std::fs::read_to_string(Server::preloaded().data_dir.join("../server.log")).unwrap();
+    let folder = Server::preloaded().data_dir.parent().unwrap();
+    let log = std::fs::read_to_string(folder.join("server.log")).unwrap();
     let waited: Vec<&str> = log
         .lines()
         .filter(|line| line.contains(&stage.database.name) && line.contains("still waiting"))

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
 use pgrx_test::cluster::{Cluster, Shutdown};
 use pgrx_test::fixture::{ClientExt, Database, Server};
 use pgrx_test::standby;
@@ -120,20 +122,16 @@ fn postmaster(server: &Server) -> i64 {
 
 /// The background worker has no session that `pg_stat_activity` would show.
 fn worker(server: &Server) -> Option<i64> {
-    let output = std::process::Command::new("pgrep")
-        .args([
-            "-P",
-            &postmaster(server).to_string(),
-            "-f",
-            "pg_tenancy shadow",
-        ])
-        .output()
-        .unwrap();
-    String::from_utf8(output.stdout)
-        .unwrap()
-        .lines()
-        .next()
-        .map(|line| line.parse().unwrap())
+    let of_server = format!("PPid:\t{}", postmaster(server));
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i64>().ok())
+        .find(|process| {
+            let read = |file| fs::read_to_string(format!("/proc/{process}/{file}"));
+            // One that has ended meanwhile is none.
+            read("status").is_ok_and(|status| status.lines().any(|line| line == of_server))
+                && read("cmdline").is_ok_and(|line| line.contains("pg_tenancy shadow"))
+        })
 }
 
 #[test]
@@ -166,11 +164,8 @@ fn processes_that_are_killed_take_nothing_with_them() {
 }
 
 fn kill(process: i64) {
-    let status = std::process::Command::new("kill")
-        .args(["-9", &process.to_string()])
-        .status()
-        .unwrap();
-    assert!(status.success());
+    let process = Pid::from_raw(process.try_into().unwrap());
+    signal::kill(process, Signal::SIGKILL).unwrap();
 }
 
 /// Waits until the server takes sessions again.

@@ -40,25 +40,35 @@ fn what_reads_a_materialized_view() {
 #[test]
 fn what_reads_a_foreign_table() {
     let planted = Planted::after("");
+    // Not every server that is to be had comes with it: what its tables show is tested where it is there.
+    let is_there = "SELECT count(*) FROM pg_available_extensions WHERE name = 'postgres_fdw'";
+    let is_there = planted.stage.superuser().int(is_there) == 1;
+    planted.superuser(if is_there {
+        "CREATE EXTENSION postgres_fdw"
+    } else {
+        "CREATE FOREIGN DATA WRAPPER postgres_fdw"
+    });
     planted.superuser(
-        "CREATE EXTENSION postgres_fdw; CREATE SERVER elsewhere FOREIGN DATA WRAPPER postgres_fdw;
+        "CREATE SERVER elsewhere FOREIGN DATA WRAPPER postgres_fdw;
          CREATE FOREIGN TABLE app.far (tenant_id uuid, body text) SERVER elsewhere;
          CREATE VIEW app.over AS SELECT n.body FROM app.notes AS n WHERE n.id = 1 AND n.tenant_id = '{A}' UNION ALL SELECT body FROM app.far WHERE false;
          CREATE VIEW app.far_only AS SELECT body FROM app.far WHERE false;
          CREATE FUNCTION app.of_far() RETURNS SETOF text LANGUAGE sql STABLE SECURITY DEFINER AS 'SELECT body FROM app.far WHERE false';
          GRANT SELECT ON app.over, app.far_only TO {app};",
     );
-    assert_eq!(
-        planted.told(FAILED),
-        [
-            "app.far_only: select",
-            "app.over: select",
-            "app.of_far(): call"
-        ]
-    );
+    if is_there {
+        assert_eq!(
+            planted.told(FAILED),
+            [
+                "app.far_only: select",
+                "app.over: select",
+                "app.of_far(): call"
+            ]
+        );
+        planted.superuser("ALTER FOREIGN DATA WRAPPER postgres_fdw NO HANDLER");
+    }
     assert_eq!(planted.told("result = 'LEAK'"), [""; 0]);
-    // The catalog itself fails where the code of a wrapper is gone.
-    planted.superuser("ALTER FOREIGN DATA WRAPPER postgres_fdw NO HANDLER");
+    // The catalog itself fails where a wrapper has no code.
     assert!(planted.told(FAILED).contains(&"views: all".to_owned()));
 }
 
