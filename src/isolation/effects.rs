@@ -82,6 +82,7 @@ fn side_effect(relation: String, detail: String) -> Finding {
         verdict: Verdict::Nothing,
         detail: Some(detail),
         sqlstate: None,
+        accepted: false,
     }
 }
 

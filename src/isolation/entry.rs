@@ -15,7 +15,7 @@ use crate::error::{Error, Kind, OrRaise, Result};
 extension_sql_file!(
     "../../sql/90_test_isolation.sql",
     name = "test_isolation",
-    requires = ["policy"]
+    requires = ["policy", "validate"]
 );
 
 /// Findings that a DETAIL names.
@@ -127,5 +127,6 @@ fn verdict(role: &str, findings: &[Finding]) -> Result<()> {
     };
     Err(Error::new(Kind::ObjectNotInPrerequisiteState, message)
         .detail(lines.join("\n"))
-        .hint("Look at tenancy.validate() for what mends a leak, and give what could not be tried rows or privileges to try it with."))
+        .hint("Look at tenancy.validate() for what mends a leak, and give what could not be tried rows or privileges to try it with; \
+               tenancy.waive('not-attacked', ..) accepts what never can be."))
 }

@@ -14,11 +14,13 @@
 //! | how statements run, and are undone | `run` |
 //! | what is not undone | `effects` |
 //! | what an attack met | `verdict` |
+//! | what could not be tried, and was accepted | `accepted` |
 //!
 //! Owns the order of things. Must never leave anything behind, and never pass for want of an attack: what
 //! could not be tried is told, and no policy or function of the extension decides which rows are whose.
 
 mod absence;
+mod accepted;
 mod attack;
 mod calls;
 mod contents;
@@ -47,6 +49,7 @@ use self::effects::Kept;
 use self::tables::Target;
 use self::tenants::Cast;
 use self::verdict::{Attack, Finding, Verdict};
+pub use accepted::CODE as NOT_ATTACKED;
 use crate::binding;
 use crate::catalog::quote_identifier;
 use crate::error::{Error, Kind, Result};
@@ -74,8 +77,14 @@ struct Work<'a> {
     volatile_functions: bool,
 }
 
-/// Attacks everything and says what came of it.
+/// Attacks everything and says what came of it, and what of it somebody accepted.
 pub fn test(question: &Question) -> Result<Vec<Finding>> {
+    let mut findings = attack(question)?;
+    accepted::mark(&mut findings)?;
+    Ok(findings)
+}
+
+fn attack(question: &Question) -> Result<Vec<Finding>> {
     let role = rights::role(&question.role)?;
     let binding = binding::required()?;
     let bound_column = binding
@@ -207,6 +216,7 @@ impl Told {
             verdict,
             detail: detail.map(str::to_owned),
             sqlstate: code.map(str::to_owned),
+            accepted: false,
         }
     }
 

@@ -132,17 +132,14 @@ pub struct Finding {
     pub detail: Option<String>,
     /// Of the error that was met.
     pub sqlstate: Option<String>,
+    /// Whether somebody decided to live with it.
+    pub accepted: bool,
 }
 
 impl Finding {
     /// In one line.
     pub fn line(&self) -> String {
-        let mut line = format!(
-            "{}: {}: {}",
-            self.relation,
-            self.attack,
-            self.verdict.word()
-        );
+        let mut line = format!("{}: {}", self.object(), self.verdict.word());
         if let Some(detail) = &self.detail {
             line.push_str(&format!(": {detail}"));
         }
@@ -151,13 +148,40 @@ impl Finding {
 
     /// Whether it keeps the whole from passing.
     pub fn fails(&self) -> bool {
-        matches!(self.verdict, Verdict::Leak | Verdict::NotAttacked)
+        match self.verdict {
+            Verdict::Refused | Verdict::Nothing => false,
+            Verdict::Leak => true,
+            Verdict::NotAttacked => !self.accepted,
+        }
+    }
+
+    /// As a waiver names it.
+    pub fn object(&self) -> String {
+        format!("{}: {}", self.relation, self.attack)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_could_not_be_tried_can_be_lived_with() {
+        let fails = |verdict, accepted| {
+            Finding {
+                relation: "a.b".to_owned(),
+                attack: "select".to_owned(),
+                verdict,
+                detail: None,
+                sqlstate: None,
+                accepted,
+            }
+            .fails()
+        };
+        assert!(fails(Verdict::NotAttacked, false) && !fails(Verdict::NotAttacked, true));
+        assert!(fails(Verdict::Leak, false) && fails(Verdict::Leak, true));
+        assert!(!fails(Verdict::Refused, false) && !fails(Verdict::Nothing, false));
+    }
 
     #[test]
     fn privileges_and_policies_refuse() {
