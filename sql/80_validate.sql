@@ -294,7 +294,7 @@ COMMENT ON FUNCTION tenancy.assert_valid(text, name[], boolean) IS
 CREATE FUNCTION tenancy.waive(code text, object text, reason text, until timestamptz) RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'waive_wrapper';
 COMMENT ON FUNCTION tenancy.waive(text, text, text, timestamptz) IS
-'accepts one finding until then; it stays in the list, marked. With the code not-attacked, an attack that tenancy.test_isolation() cannot try: relation and attack, with a colon and a space between them. Waiving it again replaces. For the owner of the database and administrators. Errors: 42501, 42704, 22023';
+'accepts one finding until then; it stays in the list, marked. With the code not-attacked, an attack that tenancy.test_isolation() can never try (a call, a foreign table, another role): role, relation and attack as shown, with a colon and a space between them. Waiving it again replaces. For the owner of the database and administrators. Errors: 42501, 42704, 22023';
 
 CREATE FUNCTION tenancy.unwaive(code text, object text) RETURNS boolean
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'unwaive_wrapper';

@@ -1,26 +1,19 @@
 //! `tenancy.test_isolation()` under attack itself: nothing that it runs gains by it, nothing remains, and
 //! it never passes for want of an attack.
 
+mod isolation_support;
 mod policy_support;
 
+use isolation_support::{FAILED, protected};
 use pgrx_test::fixture::{ClientExt, expect_error, quote_ident};
 use policy_support::{A, B, Stage};
 use postgres::Client;
-
-fn protected() -> Stage {
-    let stage = Stage::new();
-    stage.items();
-    stage.protect("app.items", "{}");
-    stage
-}
 
 fn told(session: &mut Client, role: &str, columns: &str, condition: &str) -> Vec<String> {
     session.texts(&format!(
         "SELECT concat_ws(' ', {columns}) FROM tenancy.test_isolation('{role}') WHERE {condition}"
     ))
 }
-
-const FAILED: &str = "result IN ('LEAK', 'not attacked')";
 
 fn test(role: &str) -> String {
     format!("SELECT * FROM tenancy.test_isolation('{role}')")

@@ -82,7 +82,8 @@ fn side_effect(relation: String, detail: String) -> Finding {
         verdict: Verdict::Nothing,
         detail: Some(detail),
         sqlstate: None,
-        accepted: false,
+        acceptable: false,
+        accepted: None,
     }
 }
 

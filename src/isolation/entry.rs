@@ -4,11 +4,11 @@
 
 use core::ffi::CStr;
 
-use pgrx::iter::TableIterator;
+use pgrx::iter::{SetOfIterator, TableIterator};
 use pgrx::prelude::*;
 
 use super::verdict::{Finding, Verdict};
-use super::{Question, test};
+use super::{Question, tap, test};
 use crate::catalog::quote_identifier;
 use crate::error::{Error, Kind, OrRaise, Result};
 
@@ -93,6 +93,19 @@ fn assert_isolation(
     run().or_raise();
 }
 
+#[pg_extern(sql = false)]
+fn test_isolation_tap(
+    role: Option<&CStr>,
+    tenant: Option<&str>,
+    other: Option<&str>,
+    volatile_functions: Option<bool>,
+) -> SetOfIterator<'static, String> {
+    let findings = question(role, tenant, other, volatile_functions)
+        .and_then(|question| test(&question))
+        .or_raise();
+    SetOfIterator::new(tap::lines(&findings))
+}
+
 fn verdict(role: &str, findings: &[Finding]) -> Result<()> {
     let mut failed: Vec<&Finding> = findings.iter().filter(|finding| finding.fails()).collect();
     if failed.is_empty() {
@@ -128,5 +141,5 @@ fn verdict(role: &str, findings: &[Finding]) -> Result<()> {
     Err(Error::new(Kind::ObjectNotInPrerequisiteState, message)
         .detail(lines.join("\n"))
         .hint("Look at tenancy.validate() for what mends a leak, and give what could not be tried rows or privileges to try it with; \
-               tenancy.waive('not-attacked', ..) accepts what never can be."))
+               tenancy.waive('not-attacked', 'role: relation: attack', ..) accepts calls, foreign tables and other roles."))
 }

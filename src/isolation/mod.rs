@@ -14,7 +14,8 @@
 //! | how statements run, and are undone | `run` |
 //! | what is not undone | `effects` |
 //! | what an attack met | `verdict` |
-//! | what could not be tried, and was accepted | `accepted` |
+//! | what can never be tried, and was accepted | `accepted` |
+//! | the result as TAP | `tap` |
 //!
 //! Owns the order of things. Must never leave anything behind, and never pass for want of an attack: what
 //! could not be tried is told, and no policy or function of the extension decides which rows are whose.
@@ -36,6 +37,7 @@ mod rows;
 mod run;
 mod stored;
 mod tables;
+mod tap;
 mod tenants;
 mod through;
 mod verdict;
@@ -49,13 +51,13 @@ use self::effects::Kept;
 use self::tables::Target;
 use self::tenants::Cast;
 use self::verdict::{Attack, Finding, Verdict};
-pub use accepted::CODE as NOT_ATTACKED;
 use crate::binding;
 use crate::catalog::quote_identifier;
 use crate::error::{Error, Kind, Result};
 use crate::policy::apply;
 use crate::policy::subtransaction::{Failure, sqlstate};
 use crate::shadow::Unrecorded;
+pub use accepted::CODE as NOT_ATTACKED;
 
 /// What is asked.
 pub struct Question {
@@ -80,7 +82,7 @@ struct Work<'a> {
 /// Attacks everything and says what came of it, and what of it somebody accepted.
 pub fn test(question: &Question) -> Result<Vec<Finding>> {
     let mut findings = attack(question)?;
-    accepted::mark(&mut findings)?;
+    accepted::mark(&question.role, &mut findings)?;
     Ok(findings)
 }
 
@@ -156,22 +158,18 @@ fn attack(question: &Question) -> Result<Vec<Finding>> {
     findings.extend(through::all(&work, &views, &ways::functions(role)?)?);
     for other in rights::others(role)? {
         let detail = "the role can become it: test it, too";
-        findings.push(Told::named(&format!("role {other}")).finding(
-            "SET ROLE",
-            Verdict::NotAttacked,
-            Some(detail),
-            None,
-        ));
+        findings.push(
+            Told::named(&format!("role {other}"))
+                .finding("SET ROLE", Verdict::NotAttacked, Some(detail), None)
+                .acceptable(),
+        );
     }
     if rights::grants_itself_any(role)? {
         let detail = "the role has CREATEROLE: on this server it makes itself a member of any role that is no superuser";
         findings.push(
-            Told::named(&format!("role {}", quote_identifier(&question.role))).finding(
-                "CREATEROLE",
-                Verdict::NotAttacked,
-                Some(detail),
-                None,
-            ),
+            Told::named(&format!("role {}", quote_identifier(&question.role)))
+                .finding("CREATEROLE", Verdict::NotAttacked, Some(detail), None)
+                .acceptable(),
         );
     }
     findings.extend(kept.changed()?);
@@ -216,7 +214,8 @@ impl Told {
             verdict,
             detail: detail.map(str::to_owned),
             sqlstate: code.map(str::to_owned),
-            accepted: false,
+            acceptable: false,
+            accepted: None,
         }
     }
 

@@ -132,14 +132,21 @@ pub struct Finding {
     pub detail: Option<String>,
     /// Of the error that was met.
     pub sqlstate: Option<String>,
-    /// Whether somebody decided to live with it.
-    pub accepted: bool,
+    /// Whether it is of a kind that by its nature may never be tried.
+    pub acceptable: bool,
+    /// Why somebody decided to live with it.
+    pub accepted: Option<String>,
 }
 
 impl Finding {
     /// In one line.
     pub fn line(&self) -> String {
-        let mut line = format!("{}: {}", self.object(), self.verdict.word());
+        let mut line = format!(
+            "{}: {}: {}",
+            self.relation,
+            self.attack,
+            self.verdict.word()
+        );
         if let Some(detail) = &self.detail {
             line.push_str(&format!(": {detail}"));
         }
@@ -151,13 +158,21 @@ impl Finding {
         match self.verdict {
             Verdict::Refused | Verdict::Nothing => false,
             Verdict::Leak => true,
-            Verdict::NotAttacked => !self.accepted,
+            Verdict::NotAttacked => !self.acceptable || self.accepted.is_none(),
         }
     }
 
-    /// As a waiver names it.
-    pub fn object(&self) -> String {
-        format!("{}: {}", self.relation, self.attack)
+    /// As a waiver names it, for a role as it is shown.
+    pub fn object(&self, role: &str) -> String {
+        format!("{role}: {}: {}", self.relation, self.attack)
+    }
+
+    /// The same, of a kind that may never be tried.
+    pub fn acceptable(self) -> Self {
+        Self {
+            acceptable: true,
+            ..self
+        }
     }
 }
 
@@ -166,21 +181,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_could_not_be_tried_can_be_lived_with() {
-        let fails = |verdict, accepted| {
+    fn only_what_can_never_be_tried_can_be_lived_with() {
+        let fails = |verdict, acceptable, accepted: bool| {
             Finding {
                 relation: "a.b".to_owned(),
                 attack: "select".to_owned(),
                 verdict,
                 detail: None,
                 sqlstate: None,
-                accepted,
+                acceptable,
+                accepted: accepted.then(|| "so be it".to_owned()),
             }
             .fails()
         };
-        assert!(fails(Verdict::NotAttacked, false) && !fails(Verdict::NotAttacked, true));
-        assert!(fails(Verdict::Leak, false) && fails(Verdict::Leak, true));
-        assert!(!fails(Verdict::Refused, false) && !fails(Verdict::Nothing, false));
+        use Verdict::{Leak, NotAttacked, Nothing, Refused};
+        assert!(fails(NotAttacked, true, false) && !fails(NotAttacked, true, true));
+        assert!(fails(NotAttacked, false, false) && fails(NotAttacked, false, true));
+        assert!(fails(Leak, true, false) && fails(Leak, true, true));
+        assert!(!fails(Refused, false, false) && !fails(Nothing, false, false));
     }
 
     #[test]

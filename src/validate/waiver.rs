@@ -7,8 +7,8 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
 use crate::catalog;
-use crate::isolation::NOT_ATTACKED;
 use crate::error::{Error, Kind, OrRaise, Result};
+use crate::isolation::NOT_ATTACKED;
 use crate::policy::{apply, spi};
 use crate::registry::{self, ActingRole, extension_owner};
 
@@ -51,7 +51,7 @@ fn waive(
                 Kind::UndefinedObject,
                 format!("rule \"{code}\" does not exist or cannot be waived"),
             )
-            .hint("Give a code of tenancy.rules, or not-attacked with the relation and the attack of tenancy.test_isolation()."));
+            .hint("Give a code of tenancy.rules, or not-attacked with role, relation and attack of tenancy.test_isolation()."));
         }
         if reason.trim().is_empty() {
             return Err(

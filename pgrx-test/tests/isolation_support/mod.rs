@@ -88,3 +88,11 @@ impl Planted {
         }
     }
 }
+
+/// Items of both tenants, protected.
+pub fn protected() -> Stage {
+    let stage = Stage::new();
+    stage.items();
+    stage.protect("app.items", "{}");
+    stage
+}
