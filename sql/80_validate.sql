@@ -230,7 +230,7 @@ COMMENT ON FUNCTION tenancy.protect_statement(oid, jsonb) IS
 
 CREATE FUNCTION tenancy.findings_of_rules(schemas text[])
 RETURNS TABLE (code text, level text, object text, detail text, remediation text)
-LANGUAGE c STABLE PARALLEL UNSAFE SET jit = off SET enable_nestloop = off
+LANGUAGE c STABLE PARALLEL UNSAFE SET jit = off SET enable_nestloop = off SET quote_all_identifiers = off
 AS 'MODULE_PATHNAME', 'findings_of_rules_wrapper';
 COMMENT ON FUNCTION tenancy.findings_of_rules(text[]) IS 'tenancy.validate() without waivers';
 
@@ -281,7 +281,7 @@ RETURN (
 COMMENT ON FUNCTION tenancy.validate_sarif(name[]) IS 'tenancy.validate() as SARIF 2.1.0; waived findings are suppressed results';
 
 CREATE FUNCTION tenancy.assert_valid_of(level text, schemas text[], data boolean) RETURNS void
-LANGUAGE c STABLE PARALLEL UNSAFE SET jit = off SET enable_nestloop = off
+LANGUAGE c STABLE PARALLEL UNSAFE SET jit = off SET enable_nestloop = off SET quote_all_identifiers = off
 AS 'MODULE_PATHNAME', 'assert_valid_wrapper';
 COMMENT ON FUNCTION tenancy.assert_valid_of(text, text[], boolean) IS 'tenancy.assert_valid() behind its argument types';
 

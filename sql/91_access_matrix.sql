@@ -1,9 +1,10 @@
 -- Who reaches whose rows: role by table by command, and the ways besides.
 
-CREATE FUNCTION tenancy.expression_reach(expression text, tenant_column text, keys text[], tenant_columns text[]) RETURNS integer[]
+CREATE FUNCTION tenancy.expression_reach(expression text, tenant_column text, keys text[], tenant_columns text[],
+    tenant_settings text[], user_settings text[]) RETURNS integer[]
 LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'expression_reach_wrapper';
-COMMENT ON FUNCTION tenancy.expression_reach(text, text, text[], text[]) IS
-'how far the expression of a policy, as pg_get_expr() shows it without a search_path, lets an ordinary user reach, and a super admin: numbers that tenancy.reach_in_words() spells; all tenants for what is not understood, null for null. Of tables that it reads, the unique keys as schema.table (columns) and the tenant columns as schema.table.column';
+COMMENT ON FUNCTION tenancy.expression_reach(text, text, text[], text[], text[], text[]) IS
+'how far the expression of a policy, as pg_get_expr() shows it without a search_path, lets an ordinary user reach, and a super admin: numbers that tenancy.reach_in_words() spells; all tenants for what is not understood, null for null. Of tables that it reads, the unique keys as schema.table (columns) and the tenant columns as schema.table.column; settings that name the tenant and the user, or the claim of a setting after a space';
 
 CREATE FUNCTION tenancy.existing_role(role name) RETURNS oid
 LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'existing_role_wrapper';
@@ -14,6 +15,12 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN (SELECT w.words[ordinary + 1] || CASE WHEN super_admin > ordinary THEN ', ' || w.words[super_admin + 1] || ' for super admins' ELSE '' END
         FROM (SELECT '{none,own rows,own tenant,own tenants,shared rows,all tenants}'::text[] AS words) w);
 COMMENT ON FUNCTION tenancy.reach_in_words(integer, integer) IS 'a reach as tenancy.access_matrix() shows it';
+
+CREATE FUNCTION tenancy.reach_of_any(own_rows boolean, furthest integer) RETURNS integer
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN own_rows AND furthest > 1 THEN 5 ELSE coalesce(furthest, 0) END;
+COMMENT ON FUNCTION tenancy.reach_of_any(boolean, integer) IS
+'what several reaches are together, one of which may be own rows: these may be of any tenant, so that with rows of a tenant they are of all';
 
 CREATE VIEW tenancy.view_reads AS
 WITH RECURSIVE views AS (
@@ -54,7 +61,7 @@ COMMENT ON COLUMN tenancy.access.besides_reach IS 'the furthest of these';
 
 CREATE FUNCTION tenancy.access_matrix(role name DEFAULT NULL) RETURNS SETOF tenancy.access
 -- Expressions are read as they look without a search_path.
-LANGUAGE sql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
     SET enable_nestloop = off SET enable_mergejoin = off SET jit = off
 BEGIN ATOMIC
 WITH RECURSIVE commands AS MATERIALIZED (
@@ -74,23 +81,46 @@ asked AS MATERIALIZED (
 becomes AS MATERIALIZED (
     SELECT p.role, p.reached FROM tenancy.role_paths p JOIN asked a ON a.role = p.role
     JOIN pg_catalog.pg_roles r ON r.oid = p.role AND NOT r.rolsuper WHERE p.reached <> p.role),
+view_reads AS MATERIALIZED (SELECT * FROM tenancy.view_reads),
 -- Views by which a tenant table is reached with rights of their own.
 seen AS MATERIALIZED (
     SELECT p.view, p.relation, p.acting, p.copies, v.kind, v.owner, n.oid AS namespace,
            tenancy.qualified_name(p.view) AS name
-    FROM tenancy.view_paths p JOIN tables t ON t.relation = p.relation
-    JOIN tenancy.user_relations v ON v.relation = p.view JOIN pg_catalog.pg_namespace n ON n.nspname = v.schema),
+    FROM view_reads p JOIN tables t ON t.relation = p.relation
+    JOIN tenancy.user_relations v ON v.relation = p.view JOIN pg_catalog.pg_namespace n ON n.nspname = v.schema
+    WHERE p.acting IS NOT NULL AND NOT p.invoker),
+-- USAGE on a schema is asked where names are parsed, and never again: with the rights of their caller, views
+-- and bodies of functions that are kept parsed reach what that one cannot name.
+parsed_views AS MATERIALIZED (
+    SELECT DISTINCT p.view, n.oid AS namespace, tenancy.qualified_name(p.view) AS name, x.relation, x.namespace AS within
+    FROM view_reads p
+    JOIN (SELECT t.relation, t.namespace FROM tables t UNION SELECT s.view, s.namespace FROM seen s) x ON x.relation = p.relation
+    JOIN tenancy.user_relations v ON v.relation = p.view JOIN pg_catalog.pg_namespace n ON n.nspname = v.schema
+    WHERE p.acting IS NULL),
+parsed_functions AS MATERIALIZED (
+    SELECT DISTINCT f.function, n.oid AS namespace, f.function::pg_catalog.regprocedure::text AS name, t.relation, t.namespace AS within, c.command
+    FROM tenancy.user_functions f JOIN pg_catalog.pg_namespace n ON n.nspname = f.schema
+    JOIN pg_catalog.pg_proc p ON p.oid = f.function AND p.prosqlbody IS NOT NULL
+    JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = f.function
+        AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+    JOIN tables t ON t.relation = d.refobjid
+    JOIN commands c ON c.command = 'r' OR pg_catalog.pg_get_function_sqlbody(f.function) ~ ('\m' || c.name || '\M')
+    WHERE NOT f.definer),
 -- Reading or changing a parent reaches the rows of its children past their policies.
 ancestors AS (
     SELECT t.relation, i.inhparent AS parent, c.relispartition AS partition
     FROM tables t JOIN pg_catalog.pg_inherits i ON i.inhrelid = t.relation JOIN pg_catalog.pg_class c ON c.oid = t.relation
     UNION
     SELECT a.relation, i.inhparent, a.partition FROM ancestors a JOIN pg_catalog.pg_inherits i ON i.inhrelid = a.parent),
--- Functions with the rights of their owner; of those that make statements as they run, and of languages
--- that are not SQL, nobody knows what they name.
+-- Functions with the rights of their owner; of those that make statements as they run, by themselves or by
+-- functions that run what they are given, and of languages that are not SQL, nobody knows what they name.
+-- Nor of those whose names are written in codes.
 definers AS MATERIALIZED (
     SELECT f.function, f.owner, f.is_trigger, f.namespace, f.source, f.name,
-           CASE f.language WHEN 'sql' THEN false WHEN 'plpgsql' THEN f.source ~ '\mexecute\M' ELSE true END AS dynamic
+           f.language NOT IN ('sql', 'plpgsql')
+               OR f.source ~ (CASE f.language WHEN 'sql' THEN $re$\mexecute\M(?!')|$re$ ELSE '\mexecute\M|' END
+                              || $re$\mdo\M(?!\s+(nothing|update)\M)|\mu&["']|\m(query|table|schema|database|cursor)_to_xml$re$
+                              || $re$|\mts_(stat|rewrite)\M|\mdblink|\m(crosstab|connectby|xpath_table)$re$) AS dynamic
     FROM (SELECT f.function, f.owner, f.language, f.result = 'pg_catalog.trigger'::pg_catalog.regtype AS is_trigger, n.oid AS namespace,
                  f.function::pg_catalog.regprocedure::text AS name,
                  pg_catalog.lower(coalesce(nullif(f.source, ''), pg_catalog.pg_get_function_sqlbody(f.function), '')) AS source
@@ -101,7 +131,7 @@ named AS MATERIALIZED (
     SELECT t.relation AS named, pg_catalog.lower(t.name) AS name, t.relation, NULL::oid AS acting, false AS copies, NULL AS view FROM tables t
     UNION ALL
     SELECT v.relation, pg_catalog.lower(v.name), r.relation, r.acting, r.copies, tenancy.qualified_name(v.relation)
-    FROM tenancy.view_reads r JOIN tables t ON t.relation = r.relation JOIN tenancy.user_relations v ON v.relation = r.view),
+    FROM view_reads r JOIN tables t ON t.relation = r.relation JOIN tenancy.user_relations v ON v.relation = r.view),
 -- The commands and tables that their text names, directly or by a view.
 calls AS MATERIALIZED (
     SELECT DISTINCT d.function, n.relation, c.command, coalesce(n.acting, d.owner) AS acting, n.copies, n.view
@@ -186,12 +216,21 @@ own_functions AS MATERIALIZED (
         AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
     JOIN pg_catalog.pg_proc f ON f.oid = d.objid
     WHERE e.extname = 'pg_tenancy'),
--- Policies that call a function of somebody's with the name of one of the extension's.
+-- Policies that call a function of somebody's with the name of one of the extension's, or that a cast of
+-- somebody's calls: it looks like one of Postgres's.
 impostors AS MATERIALIZED (
     SELECT DISTINCT d.objid AS policy
     FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_proc f ON f.oid = d.refobjid
     WHERE d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
-      AND f.proname IN (SELECT o.proname FROM own_functions o) AND f.oid NOT IN (SELECT o.oid FROM own_functions o)),
+      AND f.oid NOT IN (SELECT o.oid FROM own_functions o)
+      AND (f.proname IN (SELECT o.proname FROM own_functions o)
+           OR f.oid IN (SELECT c.castfunc FROM pg_catalog.pg_cast c WHERE c.oid >= 16384))),
+-- Settings that say who asks: of the tenant only where no membership decides.
+believed AS MATERIALIZED (
+    SELECT CASE WHEN b.membership IS NULL
+                THEN pg_catalog.array_remove(ARRAY[b.tenant_setting, b.claims_setting || ' ' || b.tenant_claim], NULL) END AS of_tenant,
+           pg_catalog.array_remove(ARRAY[b.user_setting, b.claims_setting || ' ' || b.user_claim], NULL) AS of_user
+    FROM tenancy.binding b),
 -- Tables that policies read besides their own, and what makes a row of theirs the only one. Rows of children
 -- are not bound by the keys of their parent.
 read_tables AS MATERIALIZED (
@@ -216,18 +255,24 @@ known AS MATERIALIZED (
 policies AS MATERIALIZED (
     SELECT p.policy, p.name, p.relation, p.permissive, p.commands, p.roles,
            CASE WHEN i.policy IS NOT NULL OR p.unreadable THEN '{5,5}'
-                ELSE tenancy.expression_reach(p.using_text, pg_catalog.quote_ident(p.tenant_column), k.keys, k.tenants) END AS using_reach,
+                ELSE tenancy.expression_reach(p.using_text, pg_catalog.quote_ident(p.tenant_column), k.keys, k.tenants, s.of_tenant, s.of_user) END AS using_reach,
            -- Without WITH CHECK, Postgres takes USING.
            CASE WHEN i.policy IS NOT NULL OR p.unreadable THEN '{5,5}'
-                ELSE tenancy.expression_reach(coalesce(p.check_text, p.using_text), pg_catalog.quote_ident(p.tenant_column), k.keys, k.tenants) END AS check_reach
+                ELSE tenancy.expression_reach(coalesce(p.check_text, p.using_text), pg_catalog.quote_ident(p.tenant_column), k.keys, k.tenants,
+                                              s.of_tenant, s.of_user) END AS check_reach
     FROM tenancy.tenant_policies p LEFT JOIN known k ON k.policy = p.policy LEFT JOIN impostors i ON i.policy = p.policy
+    LEFT JOIN believed s ON true
     WHERE p.row_security),
 applied AS MATERIALIZED (
     SELECT a.role, p.relation, c.command,
-           coalesce(pg_catalog.max(p.using_reach[1]) FILTER (WHERE p.permissive), 0) AS widest_using,
-           coalesce(pg_catalog.max(p.using_reach[2]) FILTER (WHERE p.permissive), 0) AS widest_using_super,
-           coalesce(pg_catalog.max(p.check_reach[1]) FILTER (WHERE p.permissive), 0) AS widest_check,
-           coalesce(pg_catalog.max(p.check_reach[2]) FILTER (WHERE p.permissive), 0) AS widest_check_super,
+           tenancy.reach_of_any(pg_catalog.bool_or(p.using_reach[1] = 1) FILTER (WHERE p.permissive),
+                                pg_catalog.max(p.using_reach[1]) FILTER (WHERE p.permissive)) AS widest_using,
+           tenancy.reach_of_any(pg_catalog.bool_or(p.using_reach[2] = 1) FILTER (WHERE p.permissive),
+                                pg_catalog.max(p.using_reach[2]) FILTER (WHERE p.permissive)) AS widest_using_super,
+           tenancy.reach_of_any(pg_catalog.bool_or(p.check_reach[1] = 1) FILTER (WHERE p.permissive),
+                                pg_catalog.max(p.check_reach[1]) FILTER (WHERE p.permissive)) AS widest_check,
+           tenancy.reach_of_any(pg_catalog.bool_or(p.check_reach[2] = 1) FILTER (WHERE p.permissive),
+                                pg_catalog.max(p.check_reach[2]) FILTER (WHERE p.permissive)) AS widest_check_super,
            coalesce(pg_catalog.min(p.using_reach[1]) FILTER (WHERE NOT p.permissive), 5) AS floor_using,
            coalesce(pg_catalog.min(p.using_reach[2]) FILTER (WHERE NOT p.permissive), 5) AS floor_using_super,
            coalesce(pg_catalog.min(p.check_reach[1]) FILTER (WHERE NOT p.permissive), 5) AS floor_check,
@@ -242,10 +287,12 @@ applied AS MATERIALIZED (
     GROUP BY a.role, p.relation, c.command),
 bounds AS MATERIALIZED (
     SELECT b.role, b.relation, b.command, b.opened, b.names,
-           CASE b.command WHEN 'a' THEN b.checked WHEN 'w' THEN CASE WHEN least(b.used, b.checked) = 0 THEN 0 ELSE greatest(b.used, b.checked) END
+           CASE b.command WHEN 'a' THEN b.checked WHEN 'w' THEN CASE WHEN least(b.used, b.checked) = 0 THEN 0
+                                                                       ELSE tenancy.reach_of_any(1 IN (b.used, b.checked), greatest(b.used, b.checked)) END
                 ELSE b.used END AS ordinary,
            CASE b.command WHEN 'a' THEN b.checked_super
-                WHEN 'w' THEN CASE WHEN least(b.used_super, b.checked_super) = 0 THEN 0 ELSE greatest(b.used_super, b.checked_super) END
+                WHEN 'w' THEN CASE WHEN least(b.used_super, b.checked_super) = 0 THEN 0
+                              ELSE tenancy.reach_of_any(1 IN (b.used_super, b.checked_super), greatest(b.used_super, b.checked_super)) END
                 ELSE b.used_super END AS super_admin
     FROM (SELECT a.role, a.relation, a.command, a.opened, a.names,
                  least(a.widest_using, a.floor_using) AS used, least(a.widest_using_super, a.floor_using_super) AS used_super,
@@ -254,13 +301,15 @@ bounds AS MATERIALIZED (
 namespaces AS MATERIALIZED (
     SELECT a.role, n.namespace, pg_catalog.has_schema_privilege(a.role, n.namespace, 'USAGE') AS usable
     FROM actors a CROSS JOIN (SELECT t.namespace FROM tables t UNION SELECT s.namespace FROM seen s
-                           UNION SELECT d.namespace FROM definers d UNION SELECT v.namespace FROM called_views v) n),
+                           UNION SELECT d.namespace FROM definers d UNION SELECT v.namespace FROM called_views v
+                           UNION SELECT v.namespace FROM parsed_views v UNION SELECT f.namespace FROM parsed_functions f) n),
 owners AS MATERIALIZED (
     SELECT a.role, o.owner FROM actors a CROSS JOIN (SELECT DISTINCT t.owner FROM tables t) o WHERE pg_catalog.pg_has_role(a.role, o.owner, 'USAGE')),
+-- What a role reaches, and what it does by a name that somebody else parsed.
 cells AS MATERIALIZED (
     SELECT a.role, t.relation, c.command, g.how AS granted_by,
-           CASE WHEN g.how IS NULL OR NOT n.usable THEN 0 WHEN x.why IS NOT NULL THEN 5 WHEN b.opened THEN least(b.ordinary, x.most) ELSE 0 END AS ordinary,
-           CASE WHEN g.how IS NULL OR NOT n.usable THEN 0 WHEN x.why IS NOT NULL THEN 5 WHEN b.opened THEN least(b.super_admin, x.most_super) ELSE 0 END AS super_admin,
+           CASE WHEN n.usable THEN y.ordinary ELSE 0 END AS ordinary, CASE WHEN n.usable THEN y.super_admin ELSE 0 END AS super_admin,
+           y.ordinary AS parsed, y.super_admin AS parsed_super,
            CASE WHEN g.how IS NULL THEN NULL
                 WHEN NOT n.usable THEN 'no USAGE on schema ' || pg_catalog.quote_ident(t.schema)
                 WHEN x.why IS NOT NULL THEN 'nothing: ' || x.why
@@ -279,7 +328,10 @@ cells AS MATERIALIZED (
                     WHEN o.owner IS NOT NULL AND NOT t.forced THEN 'row security is not forced on the owner' END AS why,
                -- Rows of such a table are nobody's.
                CASE WHEN t.template = 'global_read_admin_write' AND c.command = 'r' THEN 4 ELSE 5 END AS most,
-               CASE WHEN t.template = 'global_read_admin_write' THEN 4 ELSE 5 END AS most_super) x),
+               CASE WHEN t.template = 'global_read_admin_write' THEN 4 ELSE 5 END AS most_super) x
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN g.how IS NULL THEN 0 WHEN x.why IS NOT NULL THEN 5 WHEN b.opened THEN least(b.ordinary, x.most) ELSE 0 END AS ordinary,
+               CASE WHEN g.how IS NULL THEN 0 WHEN x.why IS NOT NULL THEN 5 WHEN b.opened THEN least(b.super_admin, x.most_super) ELSE 0 END AS super_admin) y),
 -- Superusers need no other way.
 others AS MATERIALIZED (
     SELECT a.role FROM asked a JOIN actors c ON c.role = a.role AND NOT c.super),
@@ -302,20 +354,44 @@ runs AS MATERIALIZED (
         SELECT a.role, d.function, d.owner, false, 'trigger ' || pg_catalog.quote_ident(g.tgname) || ' on ' || tenancy.qualified_name(g.tgrelid), ''
         FROM definers d JOIN pg_catalog.pg_trigger g ON g.tgfoid = d.function AND NOT g.tgisinternal AND d.is_trigger
         JOIN others a ON a.role <> d.owner AND (pg_catalog.has_any_column_privilege(a.role, g.tgrelid, 'INSERT, UPDATE') OR pg_catalog.has_table_privilege(a.role, g.tgrelid, 'DELETE, TRUNCATE'))) r),
+-- What a role may do to which view.
+opened AS MATERIALIZED (
+    SELECT a.role, v.view, v.namespace, c.command
+    FROM others a CROSS JOIN (SELECT s.view, s.namespace FROM seen s UNION SELECT p.view, p.namespace FROM parsed_views p) v
+    JOIN commands c ON CASE c.command WHEN 'r' THEN pg_catalog.has_any_column_privilege(a.role, v.view, 'SELECT')
+                                      WHEN 't' THEN false
+                                      WHEN 'd' THEN pg_catalog.has_table_privilege(a.role, v.view, 'DELETE')
+                                      ELSE pg_catalog.has_any_column_privilege(a.role, v.view, c.name) END
+        AND (c.command = 'r' OR pg_catalog.pg_relation_is_updatable(v.view, false) & (CASE c.command WHEN 'w' THEN 4 WHEN 'a' THEN 8 ELSE 16 END) > 0)),
+-- Relations that a role reaches by views, and has no right to name.
+unnamed AS MATERIALIZED (
+    SELECT o.role, p.relation, o.command, p.name
+    FROM opened o JOIN namespaces n ON n.role = o.role AND n.namespace = o.namespace AND n.usable
+    JOIN parsed_views p ON p.view = o.view
+    JOIN namespaces w ON w.role = o.role AND w.namespace = p.within AND NOT w.usable),
 ways AS MATERIALIZED (
-    SELECT a.role, s.relation, c.command,
-           CASE WHEN s.copies THEN 5 ELSE k.ordinary END AS ordinary, CASE WHEN s.copies THEN 5 ELSE k.super_admin END AS super_admin,
-           CASE s.kind WHEN 'm' THEN 'materialized view ' ELSE 'view ' END || s.name || ' as ' || pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(s.acting)) AS way
-    FROM others a JOIN namespaces n ON n.role = a.role AND n.usable
-    JOIN seen s ON s.namespace = n.namespace AND s.acting <> a.role
-    JOIN commands c ON CASE WHEN c.command = 'r' THEN pg_catalog.has_any_column_privilege(a.role, s.view, 'SELECT')
-                            WHEN c.command = 't' OR s.copies THEN false
-                            WHEN c.command = 'd' THEN pg_catalog.has_table_privilege(a.role, s.view, 'DELETE')
-                            ELSE pg_catalog.has_any_column_privilege(a.role, s.view, c.name) END
-        AND (c.command = 'r' OR pg_catalog.pg_relation_is_updatable(s.view, false) & (CASE c.command WHEN 'w' THEN 4 WHEN 'a' THEN 8 ELSE 16 END) > 0)
-    JOIN cells k ON k.role = s.acting AND k.relation = s.relation AND k.command = c.command
+    SELECT o.role, s.relation, o.command,
+           CASE WHEN s.copies THEN 5 ELSE k.parsed END AS ordinary, CASE WHEN s.copies THEN 5 ELSE k.parsed_super END AS super_admin,
+           CASE s.kind WHEN 'm' THEN 'materialized view ' ELSE 'view ' END || s.name || ' as ' || pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(s.acting))
+               || coalesce(' by view ' || o.by, '') AS way
+    FROM (SELECT o.role, o.view, o.command, NULL AS by
+          FROM opened o JOIN namespaces n ON n.role = o.role AND n.namespace = o.namespace AND n.usable
+          UNION ALL
+          SELECT o.role, o.view, o.command, u.name
+          FROM opened o JOIN unnamed u ON u.role = o.role AND u.relation = o.view AND u.command = o.command) o
+    JOIN seen s ON s.view = o.view AND s.acting <> o.role AND (o.command = 'r' OR NOT s.copies)
+    JOIN cells k ON k.role = s.acting AND k.relation = s.relation AND k.command = o.command
     UNION ALL
-    SELECT x.role, f.relation, f.command, CASE WHEN x.copies OR f.copies THEN 5 ELSE k.ordinary END, CASE WHEN x.copies OR f.copies THEN 5 ELSE k.super_admin END,
+    SELECT u.role, u.relation, u.command, k.parsed, k.parsed_super, 'view ' || u.name || ' without USAGE on the table''s schema'
+    FROM unnamed u JOIN cells k ON k.role = u.role AND k.relation = u.relation AND k.command = u.command
+    UNION ALL
+    SELECT a.role, f.relation, f.command, k.parsed, k.parsed_super, 'function ' || f.name || ' without USAGE on the table''s schema'
+    FROM others a JOIN namespaces n ON n.role = a.role AND n.usable
+    JOIN parsed_functions f ON f.namespace = n.namespace AND pg_catalog.has_function_privilege(a.role, f.function, 'EXECUTE')
+    JOIN namespaces w ON w.role = a.role AND w.namespace = f.within AND NOT w.usable
+    JOIN cells k ON k.role = a.role AND k.relation = f.relation AND k.command = f.command
+    UNION ALL
+    SELECT x.role, f.relation, f.command, CASE WHEN x.copies OR f.copies THEN 5 ELSE k.parsed END, CASE WHEN x.copies OR f.copies THEN 5 ELSE k.parsed_super END,
            x.how || coalesce(' by view ' || f.view || CASE WHEN f.acting <> x.owner THEN ' as ' || pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(f.acting)) ELSE '' END, '')
     FROM runs x JOIN calls f ON f.function = x.function AND (f.command = 'r' OR NOT x.copies)
     JOIN cells k ON k.role = f.acting AND k.relation = f.relation AND k.command = f.command
@@ -338,11 +414,14 @@ ways AS MATERIALIZED (
     UNION ALL
     SELECT b.role, k.relation, k.command, k.ordinary, k.super_admin, 'role ' || pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(b.reached))
     FROM becomes b JOIN cells k ON k.role = b.reached
-    JOIN cells own ON own.role = b.role AND own.relation = k.relation AND own.command = k.command AND (own.ordinary, own.super_admin) < (k.ordinary, k.super_admin)),
+    JOIN cells own ON own.role = b.role AND own.relation = k.relation AND own.command = k.command
+        AND (tenancy.reach_of_any(1 IN (own.ordinary, k.ordinary), greatest(own.ordinary, k.ordinary)) > own.ordinary
+             OR tenancy.reach_of_any(1 IN (own.super_admin, k.super_admin), greatest(own.super_admin, k.super_admin)) > own.super_admin)),
 besides AS MATERIALIZED (
     SELECT w.role, w.relation, w.command,
            pg_catalog.string_agg(w.way || ': ' || tenancy.reach_in_words(w.ordinary, w.super_admin), '; ' ORDER BY w.ordinary DESC, w.way) AS ways,
-           pg_catalog.max(w.ordinary) AS ordinary, pg_catalog.max(w.super_admin) AS super_admin
+           tenancy.reach_of_any(pg_catalog.bool_or(w.ordinary = 1), pg_catalog.max(w.ordinary)) AS ordinary,
+           tenancy.reach_of_any(pg_catalog.bool_or(w.super_admin = 1), pg_catalog.max(w.super_admin)) AS super_admin
     FROM (SELECT DISTINCT w.* FROM ways w WHERE w.super_admin > 0) w GROUP BY w.role, w.relation, w.command),
 concerned AS MATERIALIZED (
     SELECT DISTINCT k.role FROM cells k LEFT JOIN besides b ON b.role = k.role AND b.relation = k.relation AND b.command = k.command

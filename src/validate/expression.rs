@@ -3,7 +3,17 @@
 //! Pure: owns cutting such a text at its top-level OR and AND, and telling which expressions let every
 //! row through, always or without a context, and which ask for tenants other than one's own. Text, because evaluating the tree would call functions of whoever wrote the policy
 //! with the rights of whoever validates. Must never claim that an expression is always true when it
-//! may be false.
+//! may be false, nor follow one deeper or longer than `is_readable` says: anybody may call what calls it.
+
+/// Nesting, in brackets and in tests of tests, beyond which nothing is followed.
+const DEEPEST: usize = 200;
+/// Bytes beyond which nothing is read: each level reads what is inside of it anew.
+const LONGEST: usize = 100_000;
+
+/// Whether it is short and flat enough to be followed. What is not proves nothing.
+pub fn is_readable(expression: &str) -> bool {
+    expression.len() <= LONGEST && depths(expression).all(|(_, depth)| depth <= DEEPEST)
+}
 
 /// The operands of the outermost OR, without parentheses around them; the expression itself where
 /// there is none.
@@ -18,18 +28,25 @@ pub fn conjuncts(expression: &str) -> Vec<&str> {
 
 /// Whether the expression is true for every row that has a tenant.
 pub fn is_always_true(expression: &str, tenant_column: Option<&str>) -> bool {
+    is_readable(expression) && is_true(expression, tenant_column, DEEPEST)
+}
+
+fn is_true(expression: &str, tenant_column: Option<&str>, levels: usize) -> bool {
+    let Some(levels) = levels.checked_sub(1) else {
+        return false;
+    };
     let any = disjuncts(expression);
     if any.len() > 1 {
-        return any.iter().any(|part| is_always_true(part, tenant_column));
+        return any.iter().any(|part| is_true(part, tenant_column, levels));
     }
     let all = conjuncts(expression);
     if all.len() > 1 {
-        return all.iter().all(|part| is_always_true(part, tenant_column));
+        return all.iter().all(|part| is_true(part, tenant_column, levels));
     }
-    is_true_atom(without_parentheses(expression), tenant_column)
+    is_true_atom(without_parentheses(expression), tenant_column, levels)
 }
 
-fn is_true_atom(atom: &str, tenant_column: Option<&str>) -> bool {
+fn is_true_atom(atom: &str, tenant_column: Option<&str>, levels: usize) -> bool {
     if let Some(negated) = atom.strip_prefix("NOT ") {
         let negated = without_parentheses(negated);
         return negated == "false"
@@ -40,16 +57,16 @@ fn is_true_atom(atom: &str, tenant_column: Option<&str>) -> bool {
         return tenant_column
             .is_some_and(|column| tested == column || tested.trim_matches('"') == column);
     }
-    if let Some(tested) = ["TRUE", "NOT FALSE"]
+    if let Some(tested) = [" IS TRUE", " IS NOT FALSE"]
         .iter()
-        .find_map(|test| atom.strip_suffix(&format!(" IS {test}")))
+        .find_map(|test| atom.strip_suffix(test))
     {
-        return is_always_true(tested, tenant_column);
+        return is_true(tested, tenant_column, levels);
     }
     if let Some(arguments) = arguments_of(atom, "COALESCE") {
         return arguments
             .iter()
-            .all(|argument| is_always_true(argument, tenant_column));
+            .all(|argument| is_true(argument, tenant_column, levels));
     }
     atom == "true"
         || [" = ", " >= ", " <= "]
@@ -74,8 +91,19 @@ pub fn asks_for_others<'a>(expression: &'a str, tenant_column: &str) -> Option<&
 }
 
 /// An operand of an OR in which `is_bad` holds for one operand of an AND, and no other of them asks for
-/// the tenant.
+/// the tenant. What is not readable is taken for bad.
 fn find_disjunct<'a>(
+    expression: &'a str,
+    tenant_column: Option<&str>,
+    is_bad: fn(&str, Option<&str>) -> bool,
+) -> Option<&'a str> {
+    if !is_readable(expression) {
+        return Some(expression);
+    }
+    find_readable(expression, tenant_column, is_bad)
+}
+
+fn find_readable<'a>(
     expression: &'a str,
     tenant_column: Option<&str>,
     is_bad: fn(&str, Option<&str>) -> bool,
@@ -84,21 +112,22 @@ fn find_disjunct<'a>(
     if any.len() > 1 {
         return any
             .into_iter()
-            .find_map(|part| find_disjunct(part, tenant_column, is_bad));
+            .find_map(|part| find_readable(part, tenant_column, is_bad));
     }
     let all = operands(expression, " AND ");
     if let [atom] = all[..] {
         let atom = without_parentheses(atom);
         return is_bad(atom, tenant_column).then_some(atom);
     }
-    let bad = |part: &'a str| find_disjunct(part, tenant_column, is_bad);
-    let rest_asks = all.iter().any(|part| {
-        bad(part).is_none() && tenant_column.is_some_and(|column| part.contains(column))
-    });
-    if rest_asks {
-        return None;
+    let mut first = None;
+    for part in all {
+        match find_readable(part, tenant_column, is_bad) {
+            Some(bad) => first = first.or(Some(bad)),
+            None if tenant_column.is_some_and(|column| part.contains(column)) => return None,
+            None => {}
+        }
     }
-    all.into_iter().find_map(bad)
+    first
 }
 
 fn is_open_atom(atom: &str, tenant_column: Option<&str>) -> bool {
@@ -174,12 +203,11 @@ fn sides<'a>(atom: &'a str, operator: &str) -> Option<(&'a str, &'a str)> {
 pub fn operands<'a>(expression: &'a str, operator: &str) -> Vec<&'a str> {
     let expression = without_parentheses(expression);
     let mut parts = Vec::new();
-    let (mut start, mut skip_until) = (0, 0);
+    let mut start = 0;
     for (position, depth) in depths(expression) {
-        if depth == 0 && position >= skip_until && expression[position..].starts_with(operator) {
+        if depth == 0 && position >= start && expression[position..].starts_with(operator) {
             parts.push(without_parentheses(&expression[start..position]));
             start = position + operator.len();
-            skip_until = start;
         }
     }
     parts.push(without_parentheses(&expression[start..]));
@@ -189,48 +217,75 @@ pub fn operands<'a>(expression: &'a str, operator: &str) -> Vec<&'a str> {
 /// The expression without spaces and parentheses around it.
 pub fn without_parentheses(expression: &str) -> &str {
     let mut inner = expression.trim();
-    while inner.starts_with('(') && inner.ends_with(')') {
-        // Open until the last character: the first parenthesis closes there and nowhere before.
-        let spans = depths(inner)
-            .into_iter()
-            .all(|(position, depth)| depth > 0 || position + 1 == inner.len());
-        if !spans {
-            break;
-        }
+    for _ in 0..pairs_around(inner) {
         inner = inner[1..inner.len() - 1].trim();
     }
     inner
 }
 
+/// How many pairs of parentheses are around all of it: those that open before anything else, close after
+/// anything else, and not between.
+fn pairs_around(expression: &str) -> usize {
+    if !expression.starts_with('(') || !expression.ends_with(')') {
+        return 0;
+    }
+    let mut opening = true;
+    // The fewest that are open between; those that are before the parentheses that close at the end.
+    let (mut fewest, mut before_end, mut closing) = (usize::MAX, 0, 0_usize);
+    let mut before = 0;
+    for (position, depth) in depths(expression) {
+        match expression[position..].chars().next() {
+            Some('(') if opening => {}
+            Some(character) if character.is_whitespace() => {}
+            Some(')') => {
+                if closing == 0 {
+                    before_end = before;
+                    fewest = fewest.min(before);
+                }
+                opening = false;
+                closing += 1;
+            }
+            _ => {
+                opening = false;
+                fewest = fewest.min(before).min(depth);
+                closing = 0;
+            }
+        }
+        before = depth;
+    }
+    if closing == before_end { fewest } else { 0 }
+}
+
 /// The characters outside of quotes, each with how many brackets are open after it.
-fn depths(expression: &str) -> Vec<(usize, usize)> {
-    let mut found = Vec::new();
+fn depths(expression: &str) -> impl Iterator<Item = (usize, usize)> {
     let mut depth = 0_usize;
     let (mut quote, mut escapes, mut escaped) = (None, false, false);
     let mut before = ' ';
-    for (position, character) in expression.char_indices() {
-        match quote {
-            Some(_) if escaped => escaped = false,
-            Some(_) if escapes && character == '\\' => escaped = true,
-            // A doubled quote closes and opens again.
-            Some(open) if character == open => quote = None,
-            Some(_) => {}
-            None => {
-                match character {
-                    '\'' | '"' => {
-                        quote = Some(character);
-                        escapes = character == '\'' && before == 'E';
+    expression
+        .char_indices()
+        .filter_map(move |(position, character)| {
+            let last = core::mem::replace(&mut before, character);
+            match quote {
+                Some(_) if escaped => escaped = false,
+                Some(_) if escapes && character == '\\' => escaped = true,
+                // A doubled quote closes and opens again.
+                Some(open) if character == open => quote = None,
+                Some(_) => {}
+                None => {
+                    match character {
+                        '\'' | '"' => {
+                            quote = Some(character);
+                            escapes = character == '\'' && last == 'E';
+                        }
+                        '(' | '[' => depth += 1,
+                        ')' | ']' => depth = depth.saturating_sub(1),
+                        _ => {}
                     }
-                    '(' | '[' => depth += 1,
-                    ')' | ']' => depth = depth.saturating_sub(1),
-                    _ => {}
+                    return Some((position, depth));
                 }
-                found.push((position, depth));
             }
-        }
-        before = character;
-    }
-    found
+            None
+        })
 }
 
 #[cfg(test)]
@@ -353,6 +408,76 @@ mod tests {
                 "{expression}"
             );
         }
+    }
+
+    #[test]
+    fn pairs_are_taken_off_together() {
+        for (expression, inner) in [
+            ("((a))", "a"),
+            ("( ( (a) ) )", "a"),
+            ("((a) + (b))", "(a) + (b)"),
+            ("(((a) + (b)))", "(a) + (b)"),
+            ("((a)) + ((b))", "((a)) + ((b))"),
+            ("(((a)) + ((b)))", "((a)) + ((b))"),
+            ("((f(a)))", "f(a)"),
+            ("(f((a)))", "f((a))"),
+            ("((x[1]))", "x[1]"),
+            ("('(')", "'('"),
+            ("((a = ')'))", "a = ')'"),
+            ("((a) OR 'x)", "((a) OR 'x)"),
+            ("(\"(\")", "\"(\""),
+            ("()", ""),
+            ("(())", ""),
+            ("(a))", "(a))"),
+            ("(", "("),
+            ("", ""),
+        ] {
+            assert_eq!(without_parentheses(expression), inner, "{expression}");
+        }
+    }
+
+    /// On a stack as small as one of a backend's that is nearly used up.
+    fn with_little_stack(test: fn()) {
+        let thread = std::thread::Builder::new().stack_size(512 * 1024);
+        thread
+            .spawn(test)
+            .expect("a thread")
+            .join()
+            .expect("passes");
+    }
+
+    #[test]
+    fn what_is_deep_proves_nothing() {
+        with_little_stack(|| {
+            let nested = |levels: usize, open: &str, inner: &str, close: &str| {
+                format!("{}{inner}{}", open.repeat(levels), close.repeat(levels))
+            };
+            let column = Some("tenant_id");
+            for (open, close) in [
+                ("COALESCE(", ")"),
+                ("(", ")"),
+                ("(", " IS TRUE)"),
+                ("", " IS TRUE"),
+                ("(a AND (b OR ", "))"),
+                ("(true OR (false AND ", "))"),
+            ] {
+                for levels in [50_000, 12_000] {
+                    let deep = nested(levels, open, "(1 = 1)", close);
+                    assert!(!is_always_true(&deep, column), "{open}");
+                    if deep.len() > LONGEST || open.contains('(') {
+                        assert!(open_without_context(&deep, column).is_some(), "{open}");
+                        assert!(asks_for_others(&deep, "tenant_id").is_some(), "{open}");
+                    }
+                }
+            }
+            // As deep as anything is followed.
+            for (open, close) in [("COALESCE(", ")"), ("(", ")")] {
+                assert!(is_always_true(&nested(100, open, "(1 = 1)", close), column));
+            }
+            // Each operand is looked at once: twice at each level would never end.
+            let deep = nested(60, "(a AND (b OR ", "(tenant_id <> x)", "))");
+            assert_eq!(asks_for_others(&deep, "tenant_id"), Some("tenant_id <> x"));
+        });
     }
 
     #[test]

@@ -48,6 +48,9 @@ fn expression_asks_for_others(expression: &str, tenant_column: &str) -> Option<S
 
 #[pg_extern(sql = false)]
 fn expression_disjuncts(expression: &str) -> Vec<String> {
+    if !expression::is_readable(expression) {
+        return vec![expression.to_owned()];
+    }
     expression::disjuncts(expression)
         .into_iter()
         .map(str::to_owned)

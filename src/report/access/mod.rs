@@ -33,11 +33,14 @@ fn expression_reach(
     tenant_column: Option<&str>,
     keys: Option<Vec<String>>,
     tenant_columns: Option<Vec<String>>,
+    tenant_settings: Option<Vec<String>>,
+    user_settings: Option<Vec<String>>,
 ) -> Option<Vec<i32>> {
-    let (keys, tenants) = (keys.unwrap_or_default(), tenant_columns.unwrap_or_default());
     let known = reach::Known {
-        keys: &keys,
-        tenants: &tenants,
+        keys: &keys.unwrap_or_default(),
+        tenants: &tenant_columns.unwrap_or_default(),
+        tenant_settings: &tenant_settings.unwrap_or_default(),
+        user_settings: &user_settings.unwrap_or_default(),
     };
     let reaches = reach::reaches(expression?, tenant_column, known);
     Some(vec![reaches.ordinary as i32, reaches.super_admin as i32])

@@ -56,7 +56,7 @@ impl<'a> Simple<'a> {
     }
 
     /// Whether a column of the table must equal what `is_wanted` says.
-    pub fn asks(&self, is_wanted: fn(&str) -> bool) -> bool {
+    pub fn asks(&self, is_wanted: impl Fn(&str) -> bool) -> bool {
         self.conditions.iter().any(|condition| {
             equation(condition).is_some_and(|(left, right)| {
                 (self.owns(left) && is_wanted(right)) || (self.owns(right) && is_wanted(left))

@@ -7,7 +7,7 @@
 use super::query::Simple;
 use super::value;
 use super::words::{column, equation, is_call, is_call_of_user, is_name, is_setting, uncast};
-use crate::validate::expression::{conjuncts, disjuncts, is_always_true, operands};
+use crate::validate::expression::{conjuncts, disjuncts, is_always_true, is_readable, operands};
 
 /// From nothing to everything; `sql/91_access_matrix.sql` has the words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +24,19 @@ pub enum Reach {
     Shared,
     /// Rows of any tenant.
     All,
+}
+
+impl Reach {
+    /// What is reached by either. Rows of the user may be of any tenant: together with those of tenants
+    /// they are neither.
+    pub fn union(self, other: Self) -> Self {
+        let (less, more) = (self.min(other), self.max(other));
+        if less == Self::OwnRows && more > less {
+            Self::All
+        } else {
+            more
+        }
+    }
 }
 
 /// What an ordinary user reaches, and what a super admin of the application does.
@@ -49,16 +62,36 @@ impl Reaches {
     }
 }
 
-/// What is known of tables that sub-selects read, in names as they are deparsed without a search_path.
+/// What is known of tables that sub-selects read, in names as they are deparsed without a search_path, and
+/// of the settings that are believed.
 #[derive(Clone, Copy, Default)]
 pub struct Known<'a> {
     /// Their unique keys: `app.parents (id)`.
     pub keys: &'a [String],
     /// Their tenant columns: `app.parents.tenant_id`.
     pub tenants: &'a [String],
+    /// Settings that name the tenant of the context, and nothing else decides it: `app.tenant`, or
+    /// `request.jwt.claims tenant_id` for a field of one.
+    pub tenant_settings: &'a [String],
+    /// Settings that name its user.
+    pub user_settings: &'a [String],
 }
 
 impl Known<'_> {
+    /// Whether the value names the user of the context.
+    pub fn is_user(self, value: &str) -> bool {
+        is_call_of_user(value) || is_setting(value, self.user_settings)
+    }
+
+    /// Whether the table has a tenant column.
+    fn has_tenant(self, table: &str) -> bool {
+        self.tenants.iter().any(|tenant| {
+            tenant
+                .strip_prefix(table)
+                .is_some_and(|rest| rest.starts_with('.'))
+        })
+    }
+
     /// Whether one row at most has such values in these columns.
     fn is_one_row(self, table: &str, tied: &[&str]) -> bool {
         self.keys.iter().any(|key| {
@@ -112,6 +145,14 @@ impl Scope<'_> {
         }
     }
 
+    /// Whether a column says whose its rows are.
+    fn has_tenant(self, known: Known<'_>) -> bool {
+        match self {
+            Self::Row { tenant } => tenant.is_some(),
+            Self::Parent { table, .. } => known.has_tenant(table),
+        }
+    }
+
     /// Whether it is some column of the table.
     fn owns(self, side: &str) -> bool {
         let side = uncast(side);
@@ -124,7 +165,12 @@ impl Scope<'_> {
 
 /// How far the expression reaches, on a table with that tenant column, quoted where SQL needs it.
 pub fn reaches(expression: &str, tenant: Option<&str>, known: Known<'_>) -> Reaches {
-    of(expression, Scope::Row { tenant }, known)
+    // All recursion below goes down into brackets.
+    if is_readable(expression) {
+        of(expression, Scope::Row { tenant }, known)
+    } else {
+        Reaches::of(Reach::All)
+    }
 }
 
 fn of(expression: &str, scope: Scope<'_>, known: Known<'_>) -> Reaches {
@@ -134,7 +180,7 @@ fn of(expression: &str, scope: Scope<'_>, known: Known<'_>) -> Reaches {
             .into_iter()
             .map(|part| of(part, scope, known))
             .fold(Reaches::of(Reach::Nothing), |sum, part| {
-                sum.combined(part, Ord::max)
+                sum.combined(part, Reach::union)
             });
     }
     let all = conjuncts(expression);
@@ -201,7 +247,7 @@ fn reach_of_atom(atom: &str, scope: Scope<'_>, known: Known<'_>) -> Reach {
     }
     if let [tenant, query] = operands(atom, " IN ")[..] {
         return if scope.is_tenant(tenant, known) {
-            value::of_list(query)
+            value::of_list(query, known)
         } else {
             Reach::All
         };
@@ -211,12 +257,12 @@ fn reach_of_atom(atom: &str, scope: Scope<'_>, known: Known<'_>) -> Reach {
     };
     if scope.is_tenant(left, known) {
         return match right.strip_prefix("ANY ") {
-            Some(array) => value::of_array(array),
-            None => value::of(right),
+            Some(array) => value::of_array(array, known),
+            None => value::of(right, known),
         };
     }
     if scope.is_tenant(right, known) {
-        return value::of(left);
+        return value::of(left, known);
     }
     if (scope.owns(left) && is_call_of_user(right)) || (scope.owns(right) && is_call_of_user(left))
     {
@@ -232,11 +278,10 @@ fn exists(query: &str, scope: Scope<'_>, known: Known<'_>) -> Reaches {
         return Reaches::of(Reach::All);
     };
     let ties: Vec<_> = query.ties().collect();
-    let of_user = |value: &str| is_call_of_user(value) || is_setting(value);
     if ties
         .iter()
         .any(|(_, outer)| scope.is_tenant_from_below(outer, known))
-        && query.asks(of_user)
+        && query.asks(|value| known.is_user(value))
     {
         return Reaches::of(Reach::OwnTenants);
     }
@@ -248,7 +293,21 @@ fn exists(query: &str, scope: Scope<'_>, known: Known<'_>) -> Reaches {
         table: query.table,
         alias: query.alias,
     };
-    every(&query.conditions, parent, known)
+    let bounds = every(&query.conditions, parent, known);
+    // Whose the other one is says nothing of a row that says itself whose it is, unless both are the same.
+    let same_tenant = ties.iter().any(|(own, outer)| {
+        known.is_tenant(query.table, own) && scope.is_tenant_from_below(outer, known)
+    });
+    if scope.has_tenant(known) && !same_tenant {
+        return bounds.combined(Reaches::of(Reach::Nothing), |bound, nothing| {
+            if bound == nothing {
+                nothing
+            } else {
+                Reach::All
+            }
+        });
+    }
+    bounds
 }
 
 #[cfg(test)]
@@ -256,7 +315,7 @@ mod tests {
     use super::*;
 
     fn keys() -> Vec<String> {
-        ["app.p (id)", "app.q (id)", "app.c (a, b)"]
+        ["app.p (id)", "app.q (id)", "app.r (id)", "app.c (a, b)"]
             .map(str::to_owned)
             .into()
     }
@@ -269,6 +328,8 @@ mod tests {
             Known {
                 keys: &keys,
                 tenants: &tenants,
+                tenant_settings: &["app.tenant".to_owned()],
+                user_settings: &["app.user".to_owned()],
             },
         )
     }
@@ -325,6 +386,26 @@ mod tests {
             ("(id = tenancy.current_user_id_uuid_required())", OwnRows),
             ("((owner)::text = current_tenant_user_id())", OwnRows),
             ("false", Nothing),
+            (
+                "((tenant_id = current_tenant_id()) AND (shared_with = current_tenant_user_id()))",
+                OwnRows,
+            ),
+            (
+                "((owner = current_tenant_user_id()) OR (other = current_tenant_user_id()) OR false)",
+                OwnRows,
+            ),
+            (
+                "((tenant_id = current_tenant_id()) OR (tenant_id = ANY (user_tenant_ids())))",
+                OwnTenants,
+            ),
+            (
+                "(EXISTS ( SELECT\n   FROM app.p\n  WHERE ((p.id = t.parent) AND (p.t = t.tenant_id) AND (p.t = current_tenant_id()))))",
+                OwnTenant,
+            ),
+            (
+                "(EXISTS ( SELECT\n   FROM app.p\n  WHERE ((p.id = t.parent) AND false)))",
+                Nothing,
+            ),
         ] {
             check(expression, Some("tenant_id"), reach);
         }
@@ -361,6 +442,15 @@ mod tests {
             "(EXISTS ( SELECT count(*) AS count\n   FROM app.p\n  WHERE (p.t = current_tenant_id())))",
             "(EXISTS ( SELECT 1\n UNION\n SELECT 1\n   FROM app.p\n  WHERE (p.t = current_tenant_id())))",
             "(EXISTS ( SELECT\n   FROM app.p parent_1))",
+            "((tenant_id = current_tenant_id()) OR (shared_with = current_tenant_user_id()))",
+            "((shared_with = current_tenant_user_id()) OR (tenant_id = ANY (user_tenant_ids())))",
+            "((shared_with = current_tenant_user_id()) OR (tenant_id IS NULL))",
+            "(tenant_id = current_setting('app.user'::text))",
+            // Of another row, whatever the tenant of this one.
+            "(EXISTS ( SELECT\n   FROM app.p\n  WHERE ((p.id = t.parent) AND (p.t = current_tenant_id()))))",
+            "(EXISTS ( SELECT\n   FROM app.p\n  WHERE ((p.id = t.parent) AND (p.x = t.tenant_id) AND (p.t = current_tenant_id()))))",
+            "(EXISTS ( SELECT\n   FROM app.p\n  WHERE ((p.id = t.tenant_id) AND (p.t = current_tenant_id()))))",
+            "(EXISTS ( SELECT\n   FROM app.p\n  WHERE ((p.id = t.parent) AND (p.owner = current_tenant_user_id()))))",
             // Of no row in particular.
             "(EXISTS ( SELECT 1\n   FROM app.p\n  WHERE (p.t = current_tenant_id())))",
             "(EXISTS ( SELECT 1\n   FROM app.p\n  WHERE ((p.status = t.status) AND (p.t = current_tenant_id()))))",
@@ -402,6 +492,10 @@ mod tests {
             ),
             (
                 "(EXISTS ( SELECT\n FROM app.q parent_2\n  WHERE ((parent_2.id = parent_1.q) AND (parent_2.t = current_tenant_id()))))",
+                Reach::All,
+            ),
+            (
+                "(EXISTS ( SELECT\n FROM app.q parent_2\n  WHERE ((parent_2.id = parent_1.q) AND (parent_2.t = parent_1.t) AND (parent_2.t = current_tenant_id()))))",
                 Reach::OwnTenant,
             ),
             (
@@ -414,8 +508,57 @@ mod tests {
         ] {
             check(&child(condition), None, reach);
         }
+        check(
+            "(EXISTS ( SELECT\n   FROM app.r parent_1\n  WHERE ((parent_1.id = c.parent_id) AND (EXISTS ( SELECT\n FROM app.q parent_2\n  WHERE ((parent_2.id = parent_1.q) AND (parent_2.t = current_tenant_id())))))))",
+            None,
+            Reach::OwnTenant,
+        );
         let both = "(EXISTS ( SELECT\n   FROM app.c\n  WHERE ((c.a = x.a) AND (c.b = x.b) AND (c.owner = current_tenant_user_id()))))";
         check(both, None, Reach::OwnRows);
+    }
+
+    #[test]
+    fn what_is_deep_is_not_proved() {
+        let thread = std::thread::Builder::new().stack_size(1024 * 1024);
+        let judge = || {
+            for (open, inner, close, proved) in [
+                ("COALESCE(", "current_tenant_id()", ", NULL::uuid)", true),
+                ("(", "current_tenant_id()", ")::uuid", true),
+                (
+                    "NULLIF(",
+                    "current_setting('app.tenant'::text)",
+                    ", ''::text)",
+                    true,
+                ),
+                ("( SELECT ", "f()", " AS f)", false),
+            ] {
+                let deep = |levels: usize| {
+                    format!(
+                        "(tenant_id = {}{inner}{})",
+                        open.repeat(levels),
+                        close.repeat(levels)
+                    )
+                };
+                check(&deep(50_000), Some("tenant_id"), Reach::All);
+                if proved {
+                    check(&deep(150), Some("tenant_id"), Reach::OwnTenant);
+                }
+            }
+            let either = |levels: usize| {
+                format!(
+                    "{}(tenant_id = current_tenant_id()){}",
+                    "(false OR (true AND ".repeat(levels),
+                    "))".repeat(levels)
+                )
+            };
+            check(&either(50_000), Some("tenant_id"), Reach::All);
+            check(&either(90), Some("tenant_id"), Reach::OwnTenant);
+        };
+        thread
+            .spawn(judge)
+            .expect("a thread")
+            .join()
+            .expect("passes");
     }
 
     #[test]

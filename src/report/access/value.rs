@@ -4,7 +4,7 @@
 //! anybody's own.
 
 use super::query::Simple;
-use super::reach::Reach;
+use super::reach::{Known, Reach};
 use super::words::{
     arguments_of, column, equation, is_call, is_call_of_user, is_constant, is_setting, selected,
     uncast,
@@ -33,10 +33,10 @@ const OF_MEMBERSHIPS: &[&str] = &[
 ];
 
 /// One value.
-pub fn of(value: &str) -> Reach {
+pub fn of(value: &str, known: Known<'_>) -> Reach {
     let value = uncast(value);
     let inner = selected(value);
-    if is_call(inner, OF_TENANT) || is_setting(inner) {
+    if is_call(inner, OF_TENANT) || is_setting(inner, known.tenant_settings) {
         return Reach::OwnTenant;
     }
     if is_call(inner, OF_PLATFORM) || is_constant(inner) {
@@ -49,16 +49,16 @@ pub fn of(value: &str) -> Reach {
         return Reach::Nothing;
     }
     if let Some(arguments) = arguments_of(inner, "NULLIF") {
-        return of(arguments[0]);
+        return of(arguments[0], known);
     }
     if let Some(arguments) = arguments_of(inner, "COALESCE") {
-        return furthest(arguments);
+        return furthest(arguments, known);
     }
-    of_query(value)
+    of_query(value, known)
 }
 
 /// An array of which any will do.
-pub fn of_array(array: &str) -> Reach {
+pub fn of_array(array: &str, known: Known<'_>) -> Reach {
     let array = selected(uncast(array));
     if is_call(array, OF_MEMBERSHIPS) {
         return Reach::OwnTenants;
@@ -67,12 +67,12 @@ pub fn of_array(array: &str) -> Reach {
         return Reach::Shared;
     }
     match array.strip_prefix("ARRAY") {
-        Some(query) if query.starts_with('(') => of_list(query),
+        Some(query) if query.starts_with('(') => of_list(query, known),
         Some(list) => match list
             .strip_prefix('[')
             .and_then(|list| list.strip_suffix(']'))
         {
-            Some(elements) => furthest(operands(elements, ", ")),
+            Some(elements) => furthest(operands(elements, ", "), known),
             None => Reach::All,
         },
         None => Reach::All,
@@ -80,20 +80,20 @@ pub fn of_array(array: &str) -> Reach {
 }
 
 /// The rows of a sub-select.
-pub fn of_list(query: &str) -> Reach {
+pub fn of_list(query: &str, known: Known<'_>) -> Reach {
     let query = without_parentheses(query);
     let listed = selected(query);
     if listed != query {
         return match arguments_of(listed, "unnest") {
-            Some(arguments) => of_array(arguments[0]),
-            None => of(listed),
+            Some(arguments) => of_array(arguments[0], known),
+            None => of(listed, known),
         };
     }
-    of_query(query)
+    of_query(query, known)
 }
 
 /// What a table has for the context: a column that is compared with it, or tenants of its user.
-fn of_query(query: &str) -> Reach {
+fn of_query(query: &str, known: Known<'_>) -> Reach {
     let Some(query) = Simple::parse(query) else {
         return Reach::All;
     };
@@ -104,23 +104,54 @@ fn of_query(query: &str) -> Reach {
     let compared = query.conditions.iter().filter_map(|condition| {
         let (left, right) = equation(condition)?;
         match (left == listed, right == listed) {
-            (true, false) => Some(of(right)),
-            (false, true) => Some(of(left)),
+            (true, false) => Some(of(right, known)),
+            (false, true) => Some(of(left, known)),
             _ => None,
         }
     });
-    let of_user = |value: &str| is_call_of_user(value) || is_setting(value);
-    let by_user = query.asks(of_user).then_some(Reach::OwnTenants);
+    let by_user = query
+        .asks(|value| known.is_user(value))
+        .then_some(Reach::OwnTenants);
     compared.chain(by_user).min().unwrap_or(Reach::All)
 }
 
-fn furthest(values: Vec<&str>) -> Reach {
-    values.into_iter().map(of).max().unwrap_or(Reach::All)
+fn furthest(values: Vec<&str>, known: Known<'_>) -> Reach {
+    values
+        .into_iter()
+        .map(|value| of(value, known))
+        .reduce(Reach::union)
+        .unwrap_or(Reach::All)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn of(value: &str) -> Reach {
+        with_settings(|known| super::of(value, known))
+    }
+
+    fn of_array(array: &str) -> Reach {
+        with_settings(|known| super::of_array(array, known))
+    }
+
+    fn of_list(query: &str) -> Reach {
+        with_settings(|known| super::of_list(query, known))
+    }
+
+    fn with_settings(judge: impl Fn(Known<'_>) -> Reach) -> Reach {
+        let owned =
+            |names: &[&str]| -> Vec<String> { names.iter().map(|&name| name.into()).collect() };
+        judge(Known {
+            tenant_settings: &owned(&[
+                "app.tenant",
+                "request.jwt.claims tenant_id",
+                "request.jwt.claims app_metadata.org.id",
+            ]),
+            user_settings: &owned(&["app.current_user_id", "request.jwt.claims sub"]),
+            ..Known::default()
+        })
+    }
 
     #[test]
     fn values_of_the_context() {
@@ -139,7 +170,16 @@ mod tests {
                 "(((current_setting('request.jwt.claims'::text, true))::jsonb ->> 'tenant_id'::text))::uuid",
                 OwnTenant,
             ),
+            (
+                "(((((current_setting('request.jwt.claims'::text, true))::jsonb -> 'app_metadata'::text) -> 'org'::text) ->> 'id'::text))::uuid",
+                OwnTenant,
+            ),
+            (
+                "(((current_setting('request.jwt.claims'::text, true))::json #>> '{app_metadata,org,id}'::text[]))::uuid",
+                OwnTenant,
+            ),
             ("COALESCE(current_tenant_id(), NULL::uuid)", OwnTenant),
+            ("COALESCE(NULL::uuid, current_tenant_user_id())", OwnRows),
             (
                 "COALESCE(current_tenant_id(), '00000000-0000-0000-0000-000000000001'::uuid)",
                 Shared,
@@ -201,6 +241,18 @@ mod tests {
             "app.current_tenant_id(tenant_id)",
             "app.current_setting('app.tenant'::text)",
             "current_setting(name)",
+            "current_setting('application_name'::text)",
+            "current_setting('app.tenants'::text, true)",
+            "current_setting('app.current_user_id'::text, true)",
+            "current_setting(E'app.tenant'::text)",
+            "((current_setting('app.tenant'::text))::jsonb ->> 'tenant_id'::text)",
+            "current_setting('request.jwt.claims'::text)",
+            "((current_setting('request.jwt.claims'::text))::jsonb ->> 'sub'::text)",
+            "(((current_setting('request.jwt.claims'::text))::jsonb -> 'user_metadata'::text) ->> 'tenant_id'::text)",
+            "((current_setting('request.jwt.claims'::text))::jsonb ->> tenant_id)",
+            "((current_setting('request.jwt.claims'::text))::jsonb #>> '{app_metadata,org}'::text[])",
+            "COALESCE(current_tenant_id(), current_tenant_user_id())",
+            "( SELECT m.t\n   FROM app.m\n  WHERE ((m.u)::text = current_setting('app.me'::text)))",
             "COALESCE(current_tenant_id(), tenant_id)",
             "COALESCE(current_tenant_id(), other_id)",
             "COALESCE(current_tenant_id(), app.any())",
@@ -222,6 +274,7 @@ mod tests {
         }
         for array in [
             "(app.f())",
+            "(ARRAY[current_tenant_id(), current_tenant_user_id()])",
             "(app.f(user_tenant_ids()))",
             "(array_append(user_tenant_ids(), tenant_id))",
             "(user_tenant_ids() || tenant_id)",

@@ -64,22 +64,47 @@ pub fn selected(text: &str) -> &str {
     uncast(operands(list, " AS ")[0])
 }
 
-/// Whether it reads a setting, or a field of one.
-pub fn is_setting(text: &str) -> bool {
+/// Whether it reads one of these settings: `name`, or `name claim` for a field of a document, which may be
+/// a path of fields with dots between.
+pub fn is_setting(text: &str, settings: &[String]) -> bool {
+    let Some((name, fields)) = setting(text) else {
+        return false;
+    };
+    settings.iter().any(|known| match known.split_once(' ') {
+        None => fields.is_empty() && known == name,
+        Some((document, claim)) => {
+            document == name && (fields == [claim] || claim.split('.').eq(fields.iter().copied()))
+        }
+    })
+}
+
+/// The setting that it reads, and which field of that.
+fn setting(text: &str) -> Option<(&str, Vec<&str>)> {
     let value = selected(uncast(text));
     if let Some(arguments) = arguments_of(value, "NULLIF") {
-        return is_setting(arguments[0]);
+        return setting(arguments[0]);
     }
     for operator in [" ->> ", " -> ", " #>> "] {
         if let [document, field] = operands(value, operator)[..] {
-            return is_constant(field) && is_setting(document);
+            let (name, mut fields) = setting(document)?;
+            let field = literal(field)?;
+            match operator {
+                " #>> " => fields.extend(field.strip_prefix('{')?.strip_suffix('}')?.split(',')),
+                _ => fields.push(field),
+            }
+            return Some((name, fields));
         }
     }
-    arguments_of(value, "current_setting").is_some_and(|arguments| {
-        arguments
-            .iter()
-            .all(|argument| is_constant(argument) || *argument == "true")
-    })
+    match arguments_of(value, "current_setting")?[..] {
+        [name] | [name, "true" | "false"] => Some((literal(name)?, Vec::new())),
+        _ => None,
+    }
+}
+
+/// The text of a literal that has no quote, and nothing with a meaning, in it.
+fn literal(text: &str) -> Option<&str> {
+    let text = uncast(text).strip_prefix('\'')?.strip_suffix('\'')?;
+    (!text.contains(['\'', '"', '\\'])).then_some(text)
 }
 
 /// Whether it is a literal, with a cast or without.
