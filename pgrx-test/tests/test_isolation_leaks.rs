@@ -111,7 +111,7 @@ fn a_view_of_an_exempt_owner() {
         planted
             .told("relation = 'app.own_notes' AND result IN ('nothing', 'refused')")
             .len(),
-        4
+        5
     );
 }
 

@@ -154,13 +154,14 @@ fn views_that_write_by_triggers() {
         planted.results("app.dropped"),
         [
             "update not attacked",
+            "move not attacked",
             "insert not attacked",
             "select nothing"
         ]
     );
     assert_eq!(
         planted.results("app.passed"),
-        ["update nothing", "select nothing"]
+        ["update nothing", "move nothing", "select nothing"]
     );
 }
 
@@ -173,7 +174,7 @@ fn a_view_over_a_table_whose_trigger_drops_updates() {
     );
     assert_eq!(
         planted.results("app.every"),
-        ["update not attacked", "select LEAK"]
+        ["update not attacked", "move refused", "select LEAK"]
     );
 }
 

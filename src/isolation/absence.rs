@@ -72,7 +72,8 @@ pub fn begin(work: &Work<'_>) -> Result<Absence> {
     Ok(Absence { stored, tables })
 }
 
-fn depth(target: &Target, targets: &[Target], so_far: usize) -> usize {
+/// How many tables are above it, along the keys by which its rows are somebody's.
+pub fn depth(target: &Target, targets: &[Target], so_far: usize) -> usize {
     let Belonging::Parent(link) = &target.belonging else {
         return so_far;
     };

@@ -8,7 +8,7 @@ use super::prey::{self, Copied, Party, Prey};
 use super::rows::{self, Cursor, Found};
 use super::run::{as_role, check_at_once, set_the_scene, tried, without_triggers};
 use super::tables::{Belonging, Column, Target};
-use super::verdict::{Attack, Finding, OURS, Verdict, is_of_the_harness, of_error};
+use super::verdict::{Attack, Finding, Verdict, is_kept_by_a_key, is_of_the_harness, of_error};
 use super::{Told, Work, links, reading};
 use crate::error::Result;
 use crate::policy::quoted;
@@ -134,23 +134,57 @@ pub fn write(
     prepare: impl Fn() -> Result<bool>,
     sql: &str,
 ) -> Result<Met> {
-    let met = once(work, target, prey, attack, &prepare, sql, true);
+    Ok(judged(target, |triggers| {
+        once(work, target, prey, attack, &prepare, sql, triggers).0
+    }))
+}
+
+/// The same for a statement that a cursor has name one row of the prey: what it touched is that row, also where
+/// somebody else has changed it since the call began, which the snapshot does not show.
+fn write_named(
+    work: &Work<'_>,
+    target: &Target,
+    prey: &Prey,
+    attack: Attack<'_>,
+    sql: &str,
+) -> Met {
+    judged(target, |triggers| {
+        let (met, touched) = once(work, target, prey, attack, &|| Ok(true), sql, triggers);
+        if met.verdict != Verdict::Nothing || touched == 0 {
+            met
+        } else if target.table.interferes {
+            Met::not_attacked(
+                "the statement touched a row that somebody else changed meanwhile, or a trigger or a rule wrote elsewhere",
+            )
+        } else {
+            Met::leak(
+                "a row of the other tenant was reached that somebody else changed meanwhile"
+                    .to_owned(),
+            )
+        }
+    })
+}
+
+/// What a write meets, given whether triggers act.
+fn judged(target: &Target, once: impl Fn(bool) -> Met) -> Met {
+    let met = once(true);
     if !(target.table.interferes && met.may_be_of_a_trigger()) {
-        return Ok(met);
+        return met;
     }
-    let alone = once(work, target, prey, attack, &prepare, sql, false);
-    Ok(match alone.verdict {
-        Verdict::Nothing if target.table.always => Met::not_attacked(
-            "a trigger that always acts may have dropped it: nothing is known of the policies",
+    let alone = once(false);
+    match alone.verdict {
+        verdict if target.table.always_hides(verdict) => Met::not_attacked(
+            "a trigger or a rule that always acts may have dropped or refused it: nothing is known of the policies",
         ),
         Verdict::Nothing | Verdict::Refused => alone,
         Verdict::NotAttacked if met.verdict == Verdict::NotAttacked => met,
         Verdict::Leak | Verdict::NotAttacked => Met::not_attacked(
             "a trigger or a rule of the table stood in the way, and no policy does without it",
         ),
-    })
+    }
 }
 
+/// What one statement meets, and how many rows it says that it touched.
 fn once(
     work: &Work<'_>,
     target: &Target,
@@ -159,7 +193,7 @@ fn once(
     prepare: &impl Fn() -> Result<bool>,
     sql: &str,
     triggers: bool,
-) -> Met {
+) -> (Met, u64) {
     let met = tried(|| {
         if !prepare()? {
             return Ok(None);
@@ -174,12 +208,18 @@ fn once(
         Ok(Some((before != after, touched)))
     });
     match met {
-        Ok(Some((true, touched))) => Met::leak(format!(
-            "rows of the other tenant were changed; the statement says that it touched {touched}"
-        )),
-        Ok(Some((false, _))) => Met::nothing(),
-        Ok(None) => Met::not_attacked("the row was changed by somebody else meanwhile"),
-        Err(failure) => Met::failed(attack, &failure),
+        Ok(Some((true, touched))) => (
+            Met::leak(format!(
+                "rows of the other tenant were changed; the statement says that it touched {touched}"
+            )),
+            touched,
+        ),
+        Ok(Some((false, touched))) => (Met::nothing(), touched),
+        Ok(None) => (
+            Met::not_attacked("the row was changed by somebody else meanwhile"),
+            0,
+        ),
+        Err(failure) => (Met::failed(attack, &failure), 0),
     }
 }
 
@@ -189,7 +229,6 @@ pub struct Met {
     pub verdict: Verdict,
     pub detail: Option<String>,
     pub sqlstate: Option<String>,
-    pub raised_by: Option<String>,
 }
 
 impl Met {
@@ -210,7 +249,6 @@ impl Met {
             verdict,
             detail,
             sqlstate: None,
-            raised_by: None,
         }
     }
 
@@ -219,31 +257,20 @@ impl Met {
     fn may_be_of_a_trigger(&self) -> bool {
         match self.sqlstate.as_deref() {
             None => self.verdict == Verdict::Nothing,
-            Some("42501") => {
-                self.raised_by.as_deref() != Some(OURS)
-                    && !self.detail.as_deref().is_some_and(is_of_the_harness)
-            }
+            Some("42501") => !self.detail.as_deref().is_some_and(is_of_the_harness),
             Some(_) => false,
         }
     }
 
     pub fn failed(attack: Attack<'_>, failure: &Failure) -> Self {
         let code = sqlstate(failure.code);
-        // A row that was deleted is what leaves others behind that point at it.
-        let reached = attack == Attack::Rows
-            && code == "23503"
-            && failure.message.starts_with("update or delete on table");
-        let (verdict, detail) = if reached {
+        let raised_by = failure.raised_by.as_deref();
+        let (verdict, detail) = if is_kept_by_a_key(attack, &code, &failure.message, raised_by) {
             let detail = "a row of the other tenant was reached, and only a foreign key kept it";
             (Verdict::Leak, detail.to_owned())
         } else {
             (
-                of_error(
-                    attack,
-                    &code,
-                    &failure.message,
-                    failure.raised_by.as_deref(),
-                ),
+                of_error(attack, &code, &failure.message, raised_by),
                 failure.message.clone(),
             )
         };
@@ -251,7 +278,6 @@ impl Met {
             verdict,
             detail: Some(detail),
             sqlstate: Some(code),
-            raised_by: failure.raised_by.clone(),
         }
     }
 
@@ -320,7 +346,7 @@ fn one_by_one(
         }
         for (place, (_, attack, sql)) in attacks.iter().enumerate() {
             let sql = format!("{sql} {}", cursor.condition());
-            let one = write(work, target, prey, *attack, || Ok(true), &sql)?;
+            let one = write_named(work, target, prey, *attack, &sql);
             met[place] = Some(match met[place].take() {
                 Some(before) => before.and(one),
                 None => one,

@@ -4,9 +4,10 @@
 //! of the other tenant and, to see that it reads rows at all, of one's own. Owns the choice.
 
 use super::prey::{self, Copied, Party, Prey};
+use super::rows::{self, Found};
 use super::tables::{Belonging, Target};
 use super::ways::Function;
-use super::{Work, rows};
+use super::{Work, absence};
 use crate::error::Result;
 use crate::policy::{literal, quoted};
 
@@ -27,10 +28,14 @@ pub struct Calls {
 }
 
 impl<'a> Somebody<'a> {
-    /// The other tenant.
+    /// The other tenant. Rows that it lacks are made: nothing else would name them.
     pub fn other(work: &'a Work<'a>) -> Result<Self> {
         Self::with(work, &work.cast.other, |target| {
-            rows::existing(work, target)
+            Ok(match rows::find(work, target)? {
+                Found::Prey(prey) => Some(prey),
+                // Where some are missing, no function passes: see `absence`.
+                Found::CannotBe(_) | Found::None(_) => None,
+            })
         })
     }
 
@@ -48,7 +53,10 @@ impl<'a> Somebody<'a> {
         whose: impl Fn(&Target) -> Result<Option<Prey>>,
     ) -> Result<Self> {
         let mut rows = Vec::new();
-        for target in work.targets {
+        // Parents first: without those, no row below them can be made.
+        let mut targets: Vec<&Target> = work.targets.iter().collect();
+        targets.sort_by_key(|target| absence::depth(target, work.targets, 0));
+        for target in targets {
             if matches!(target.belonging, Belonging::Nobody { .. })
                 || target.table.is_below(work.targets)
             {

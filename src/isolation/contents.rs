@@ -6,6 +6,7 @@
 use super::attack::Met;
 use super::run::{read_as_owner, read_as_role, set_the_scene, tried};
 use super::stored::tenant_column;
+use super::through::OTHERS_CODE;
 use super::verdict::{Attack, Finding};
 use super::ways::View;
 use super::{Told, Work};
@@ -19,6 +20,7 @@ const TELLING: usize = 8;
 pub fn of(work: &Work<'_>, view: &View, told: &Told) -> Result<Finding> {
     let met = match tenant_column(&view.columns, work.targets) {
         Some(column) => by_column(work, view, column),
+        None if view.runs_others => Met::not_attacked(OTHERS_CODE),
         None => by_identifier(work, view),
     };
     let met = match met {

@@ -109,10 +109,11 @@ fn attack(question: &Question) -> Result<Vec<Finding>> {
         let (tenant, other) = (question.tenant.as_deref(), question.other.as_deref());
         Ok(tenants::cast(tenant, other, &targets))
     });
-    let cast = match chosen {
+    let mut cast = match chosen {
         Ok(cast) => cast?,
         Err(failure) => return Ok(vec![Told::named("tenants").failed("all", &failure)]),
     };
+    cast.settings = rights::settings(role)?;
     let work = Work {
         role,
         cast: &cast,

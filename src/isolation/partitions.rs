@@ -67,6 +67,37 @@ impl Partition {
         self.0.iter().all(|level| level.columns.iter().all(is_mark))
     }
 
+    /// Whether some level takes only rows of which that column is one of those values.
+    pub fn takes_only(&self, column: &str, values: &[String]) -> bool {
+        self.0.iter().any(|level| {
+            level.columns == [Some(column.to_owned())]
+                && listed(&level.bound).is_some_and(|listed| {
+                    listed.iter().all(|one| {
+                        one.as_deref()
+                            .is_some_and(|one| values.iter().any(|value| plain(one) == *value))
+                    })
+                })
+        })
+    }
+
+    /// Values of that column that may fit, as literals.
+    pub fn values_of(&self, column: &str) -> Vec<String> {
+        let mut values = Vec::new();
+        for level in &self.0 {
+            if let Some(listed) = listed(&level.bound) {
+                if level.columns == [Some(column.to_owned())] {
+                    values.extend(listed.into_iter().flatten());
+                }
+                continue;
+            }
+            let place = |name: &Option<String>| name.as_deref() == Some(column);
+            if let Some(place) = level.columns.iter().position(place) {
+                values.extend(values_of(&level.bound).get(place).cloned().flatten());
+            }
+        }
+        values
+    }
+
     /// Columns that decide, with a value that fits where the bound says one.
     pub fn values(&self) -> Vec<(String, Option<String>)> {
         let mut values: Vec<(String, Option<String>)> = Vec::new();
@@ -83,6 +114,22 @@ impl Partition {
     }
 }
 
+/// A literal without its quotes.
+pub fn plain(literal: &str) -> String {
+    match literal
+        .strip_prefix('\'')
+        .and_then(|rest| rest.strip_suffix('\''))
+    {
+        Some(inside) => inside.replace("''", "'"),
+        None => literal.to_owned(),
+    }
+}
+
+/// All values of a list, as literals; `None` of other bounds.
+fn listed(bound: &str) -> Option<Vec<Option<String>>> {
+    bound.strip_prefix("FOR VALUES IN (").map(literals)
+}
+
 /// Literals that fit, one for each column of the key: those that a range begins with, the first of a list.
 fn values_of(bound: &str) -> Vec<Option<String>> {
     let (inside, is_list) = if let Some(rest) = bound.strip_prefix("FOR VALUES FROM (") {
@@ -92,6 +139,16 @@ fn values_of(bound: &str) -> Vec<Option<String>> {
     } else {
         return Vec::new();
     };
+    let mut values = literals(inside).into_iter();
+    if is_list {
+        vec![values.find(Option::is_some).flatten()]
+    } else {
+        values.collect()
+    }
+}
+
+/// The literals up to the closing parenthesis; none for what is no value.
+fn literals(inside: &str) -> Vec<Option<String>> {
     let mut literals = vec![String::new()];
     let mut is_quoted = false;
     for letter in inside.chars() {
@@ -107,20 +164,33 @@ fn values_of(bound: &str) -> Vec<Option<String>> {
             }
         }
     }
-    let mut values = literals.into_iter().map(|literal| {
+    let values = literals.into_iter().map(|literal| {
         let literal = literal.trim();
         (!matches!(literal, "NULL" | "MINVALUE" | "MAXVALUE")).then(|| literal.to_owned())
     });
-    if is_list {
-        vec![values.find(Option::is_some).flatten()]
-    } else {
-        values.collect()
-    }
+    values.collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_of_ones_own_takes_nobody_else() {
+        let takes_only = |bound: &str, column: &str| {
+            Partition(vec![Level {
+                bound: bound.to_owned(),
+                columns: vec![Some("tenant_id".to_owned())],
+            }])
+            .takes_only(column, &["a".to_owned(), "p".to_owned()])
+        };
+        assert!(takes_only("FOR VALUES IN ('a', 'p')", "tenant_id"));
+        assert!(!takes_only("FOR VALUES IN ('a', 'b')", "tenant_id"));
+        assert!(!takes_only("FOR VALUES IN ('a', NULL)", "tenant_id"));
+        assert!(!takes_only("FOR VALUES IN ('a')", "kind"));
+        assert!(!takes_only("FOR VALUES FROM ('a') TO ('b')", "tenant_id"));
+        assert!(!takes_only("DEFAULT", "tenant_id"));
+    }
 
     #[test]
     fn values_are_read_out_of_bounds() {
@@ -140,6 +210,15 @@ mod tests {
         );
         assert_eq!(values_of("FOR VALUES IN (NULL, true)"), some(&["true"]));
         assert_eq!(values_of("FOR VALUES FROM (MINVALUE) TO (3)"), [None]);
+        assert_eq!(
+            listed("FOR VALUES IN ('a''b', NULL, 7)"),
+            Some(vec![Some("'a''b'".to_owned()), None, Some("7".to_owned())])
+        );
+        assert_eq!(listed("DEFAULT"), None);
+        assert_eq!(
+            (plain("'a''b'"), plain("7")),
+            ("a'b".to_owned(), "7".to_owned())
+        );
         assert!(values_of("FOR VALUES WITH (modulus 4, remainder 1)").is_empty());
         assert!(values_of("DEFAULT").is_empty());
     }

@@ -369,7 +369,7 @@ fn made(
 }
 
 /// An expression for a value that no other row has; `None` for types that have no endless supply.
-fn fresh(column: &Column) -> Option<String> {
+pub fn fresh(column: &Column) -> Option<String> {
     const WORD: &str = "pg_catalog.md5(pg_catalog.random()::pg_catalog.text)";
     let whole = |largest: &str| {
         Some(format!(

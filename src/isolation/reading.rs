@@ -124,20 +124,36 @@ fn by_places(work: &Work<'_>, target: &Target, condition: &str) -> Result<Met> {
     Ok(met)
 }
 
-/// A condition that names rows by their places, and the last of them.
+/// A condition that names rows by their places, all of one table or partition, and the last of them.
 fn places(target: &Target, condition: &str) -> Result<Option<(String, String)>> {
     let sql = format!(
-        "SELECT pg_catalog.format('(%s::pg_catalog.oid, %L::pg_catalog.tid)', s.tableoid, s.ctid)
+        "SELECT s.tableoid, s.ctid
          FROM (SELECT t.tableoid::pg_catalog.oid, t.ctid FROM {} AS t WHERE {condition} ORDER BY 1, 2 LIMIT {ROWS}) AS s",
         target.table.sql()
     );
-    let places = read_as_owner(target.table.owner(), &sql)?.column();
-    Ok(places.last().map(|last| {
-        (
-            format!("(t.tableoid, t.ctid) IN ({})", places.join(", ")),
-            last.clone(),
-        )
-    }))
+    let found = read_as_owner(target.table.owner(), &sql)?.rows;
+    let pairs: Vec<(String, String)> = found
+        .into_iter()
+        .filter_map(|row| {
+            let mut row = row.into_iter();
+            Some((row.next()??, row.next()??))
+        })
+        .collect();
+    let Some((relation, _)) = pairs.first() else {
+        return Ok(None);
+    };
+    let of_one = pairs.iter().take_while(|(other, _)| other == relation);
+    let places: Vec<String> = of_one.map(|(_, place)| format!("\"{place}\"")).collect();
+    let Some((_, last)) = pairs.get(places.len() - 1) else {
+        return Ok(None);
+    };
+    Ok(Some((
+        format!(
+            "t.tableoid = {relation}::pg_catalog.oid AND t.ctid = ANY ('{{{}}}'::pg_catalog.tid[])",
+            places.join(",")
+        ),
+        format!("({relation}::pg_catalog.oid, '{last}'::pg_catalog.tid)"),
+    )))
 }
 
 /// Whether the role sees something else once the rows are gone.

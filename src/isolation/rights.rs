@@ -41,10 +41,25 @@ pub fn require_tables(targets: &[Target]) -> Result<()> {
 
 /// A role that row security does not bind, among all that the role is a member of: itself first.
 const EXEMPT: &str = "
-SELECT pg_catalog.jsonb_build_array(r.rolname, CASE WHEN r.rolsuper THEN 'is a superuser' ELSE 'has BYPASSRLS' END)::pg_catalog.text
+SELECT pg_catalog.jsonb_build_array(r.rolname, CASE WHEN r.rolsuper THEN 'is a superuser' WHEN r.rolbypassrls THEN 'has BYPASSRLS'
+    WHEN r.rolreplication THEN 'has REPLICATION' ELSE 'reaches the files of the server' END)::pg_catalog.text
 FROM pg_catalog.pg_roles r
-WHERE (r.rolsuper OR r.rolbypassrls) AND (r.oid = $1 OR pg_catalog.pg_has_role($1, r.oid, 'MEMBER'))
+WHERE (r.rolsuper OR r.rolbypassrls OR r.rolreplication
+       OR r.rolname IN ('pg_read_server_files', 'pg_write_server_files', 'pg_execute_server_program')) AND (r.oid = $1 OR pg_catalog.pg_has_role($1, r.oid, 'MEMBER'))
 ORDER BY r.oid <> $1, r.rolname LIMIT 1";
+
+/// Settings that sessions of the role begin with, those of the extension left out; the later ones count.
+pub fn settings(role: pg_sys::Oid) -> Result<Vec<(String, String)>> {
+    spi::rows(
+        "SELECT pg_catalog.jsonb_build_array(pg_catalog.split_part(s.setting, '=', 1),
+             pg_catalog.substr(s.setting, pg_catalog.strpos(s.setting, '=') + 1))::pg_catalog.text
+         FROM pg_catalog.pg_db_role_setting d CROSS JOIN LATERAL pg_catalog.unnest(d.setconfig) WITH ORDINALITY AS s(setting, place)
+         WHERE d.setrole IN (0, $1) AND d.setdatabase IN (0, (SELECT b.oid FROM pg_catalog.pg_database b WHERE b.datname = pg_catalog.current_database()))
+           AND pg_catalog.split_part(s.setting, '=', 1) LIKE '%.%' AND s.setting !~ '^(pg_)?tenancy\\.'
+         ORDER BY d.setrole <> 0, d.setdatabase <> 0, s.place",
+        &[role.into()],
+    )
+}
 
 /// Roles that it can take, and whose privileges it has only then.
 pub fn others(role: pg_sys::Oid) -> Result<Vec<String>> {

@@ -8,7 +8,7 @@ use core::ffi::CStr;
 use pgrx::pg_sys;
 
 use super::Work;
-use super::partitions::Partition;
+use super::partitions::{Partition, plain};
 use super::prey::{self, Party, Prey};
 use super::run::{read_as_owner, write_as_owner};
 use super::tables::{Belonging, Column, Target};
@@ -37,10 +37,54 @@ impl Prey {
 
 /// Rows of the other tenant; of a third one where that one has none, and else made for it.
 pub fn find(work: &Work<'_>, target: &Target) -> Result<Found> {
-    match existing(work, target)? {
-        Some(prey) => Ok(Found::Prey(prey)),
-        None => made(target, prey::prey(target, &work.cast.other, work.targets)?),
+    if let Some(prey) = existing(work, target)? {
+        return Ok(Found::Prey(prey));
     }
+    match made(target, prey::prey(target, &work.cast.other, work.targets)?)? {
+        Found::CannotBe(why) => of_another(work, target, why),
+        found => Ok(found),
+    }
+}
+
+/// How many made up tenants are tried in a partition that takes neither of the two.
+const TENANTS: usize = 100;
+
+/// A row of some tenant that the partition takes. Only where it lists nobody but the actor's own, and the platform,
+/// there can be none.
+fn of_another(work: &Work<'_>, target: &Target, why: String) -> Result<Found> {
+    let partition = Partition::of(target)?;
+    let own: Vec<String> = core::iter::once(&work.cast.actor.tenant)
+        .chain(&work.cast.own)
+        .chain(&work.cast.platform)
+        .cloned()
+        .collect();
+    let unknown = "the partition takes no rows of that tenant, and it is not known whose it takes";
+    let Belonging::Tenant(name) = &target.belonging else {
+        return Ok(Found::None(unknown.to_owned()));
+    };
+    if partition.takes_only(name, &own) {
+        return Ok(Found::CannotBe(why));
+    }
+    let mut values = partition.values_of(name);
+    if let Some(fresh) = target.table.column(name).and_then(prey::fresh) {
+        let sql = format!(
+            "SELECT pg_catalog.quote_literal(({fresh})::pg_catalog.text) FROM pg_catalog.generate_series(1, {TENANTS})"
+        );
+        values.extend(read_as_owner(target.table.owner(), &sql)?.column());
+    }
+    for value in values {
+        if own.contains(&plain(&value)) {
+            continue;
+        }
+        let prey = Prey {
+            condition: format!("t.{} = {value}", quoted(name)),
+            marks: vec![(name.clone(), value)],
+        };
+        if let Found::Prey(prey) = made(target, Some(prey))? {
+            return Ok(Found::Prey(prey));
+        }
+    }
+    Ok(Found::None(unknown.to_owned()))
 }
 
 /// Rows of the other tenant that are there; of a third one where that one has none.

@@ -51,7 +51,14 @@ pub fn set_the_scene() {
     setting::set_local("max_parallel_workers_per_gather", "0");
     // A cursor that names a row has to know all partitions that a statement looks into.
     setting::set_local("enable_partition_pruning", "off");
+    // SAFETY: a plain read of a setting.
+    if unsafe { pg_sys::LockTimeout } == 0 {
+        setting::set_local("lock_timeout", LOCK_TIMEOUT);
+    }
 }
+
+/// How long an attack waits for what others hold, where the caller says nothing of it.
+const LOCK_TIMEOUT: &str = "1s";
 
 /// While it lives, neither triggers, rules nor foreign keys act, but those that always do: for rows that are
 /// made or taken away only to be rolled back, and for attacks that are to meet policies alone.

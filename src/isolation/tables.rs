@@ -5,6 +5,7 @@
 use pgrx::pg_sys;
 use serde::Deserialize;
 
+use super::verdict::Verdict;
 use crate::error::Result;
 use crate::policy::spi;
 use crate::policy::{Options, Template, quoted, registered_tables};
@@ -62,7 +63,9 @@ pub struct Table {
     pub above: Vec<u32>,
     /// Triggers or rules that did not come with the extension may stand in the way of a write, here or below.
     pub interferes: bool,
-    /// Such triggers before a row that act even where triggers are switched off.
+    /// Such triggers before a row, or rules, that act even where triggers are switched off: they may drop a write.
+    pub always_drops: bool,
+    /// Such triggers of any kind, or rules: what they run may be refused.
     pub always: bool,
     pub columns: Vec<Column>,
     /// Columns of each unique key that a conflict can name.
@@ -82,6 +85,15 @@ impl Table {
 
     pub fn owner(&self) -> pg_sys::Oid {
         pg_sys::Oid::from(self.owner)
+    }
+
+    /// Whether what a write met without triggers may be the doing of those that always act.
+    pub fn always_hides(&self, verdict: Verdict) -> bool {
+        match verdict {
+            Verdict::Nothing => self.always_drops,
+            Verdict::Refused => self.always,
+            Verdict::Leak | Verdict::NotAttacked => false,
+        }
     }
 
     /// Whether it is below one of those tables.
@@ -133,7 +145,8 @@ SELECT pg_catalog.jsonb_build_object(
        SELECT i.inhparent AS oid FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid
        UNION SELECT i.inhparent FROM above a JOIN pg_catalog.pg_inherits i ON i.inhrelid = a.oid)
      SELECT coalesce(pg_catalog.jsonb_agg(a.oid::pg_catalog.int8), '[]') FROM above a),
-  'interferes', triggers.any OR EXISTS (SELECT FROM pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid), 'always', triggers.always,
+  'interferes', triggers.any OR EXISTS (SELECT FROM pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid),
+  'always_drops', triggers.always_drops OR rules.always, 'always', triggers.always OR rules.always,
   'columns', (SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
        'name', a.attname, 'base_type', pg_catalog.format_type(b.oid, NULL),
        'length', CASE WHEN a.atttypid IN ('pg_catalog.varchar'::pg_catalog.regtype, 'pg_catalog.bpchar'::pg_catalog.regtype)
@@ -183,9 +196,12 @@ CROSS JOIN LATERAL (
     UNION SELECT i.inhrelid FROM below b JOIN pg_catalog.pg_inherits i ON i.inhparent = b.oid)
   SELECT pg_catalog.count(*) > 0 AS any,
          -- Before (2) each row (1).
-         coalesce(pg_catalog.bool_or(t.tgenabled IN ('A', 'R') AND t.tgtype & 3 = 3), false) AS always
+         coalesce(pg_catalog.bool_or(t.tgenabled IN ('A', 'R') AND t.tgtype & 3 = 3), false) AS always_drops,
+         coalesce(pg_catalog.bool_or(t.tgenabled IN ('A', 'R')), false) AS always
   FROM below b JOIN pg_catalog.pg_trigger t ON t.tgrelid = b.oid JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
   WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND p.pronamespace <> 'tenancy'::pg_catalog.regnamespace) AS triggers
+CROSS JOIN LATERAL (
+  SELECT EXISTS (SELECT FROM pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid AND w.ev_enabled IN ('A', 'R')) AS always) AS rules
 WHERE c.oid = $1";
 
 /// The partitions and children of a table, itself left out.

@@ -37,12 +37,17 @@ pub struct Cast {
     pub platform: Option<String>,
     /// The table of tenants.
     pub tenants: Option<u32>,
+    /// Settings that sessions of the role begin with.
+    pub settings: Vec<(String, String)>,
     binding: Rc<Binding>,
 }
 
 impl Cast {
     /// Sets the context of a party for the rest of the subtransaction, and makes sure that it counts.
     pub fn place(&self, party: &Party) -> Result<()> {
+        for (name, value) in &self.settings {
+            setting::set_local(name, value);
+        }
         resolved_as(&self.binding, party).map(drop)
     }
 
@@ -290,6 +295,7 @@ fn between(
             .tenants
             .as_ref()
             .map(|table| table.relation.to_u32()),
+        settings: Vec::new(),
         binding: binding.clone(),
     }))
 }

@@ -25,6 +25,8 @@ struct Way<'a> {
     attack: &'static str,
     /// Each is one way to read it.
     sql: Vec<String>,
+    /// More ways, where the first fails.
+    parts: Vec<String>,
     /// Read as its owner: a materialized view shows what its query gave him.
     owner: Option<&'a View>,
     reads: Reads,
@@ -83,6 +85,12 @@ pub fn all(work: &Work<'_>, views: &[View], functions: &[Function]) -> Result<Ve
         for function in &functions {
             of_function(function, &other, &actor, &mut ways, &mut findings);
         }
+        for way in &mut ways {
+            if !way.parts.is_empty() && way.sql.iter().any(|sql| read(work, way, sql).is_err()) {
+                let parts = core::mem::take(&mut way.parts);
+                way.sql.extend(parts);
+            }
+        }
         findings.extend(compare(work, &ways, &actor)?);
         Ok(findings)
     });
@@ -126,17 +134,25 @@ fn of_view<'a>(
     } else {
         Reads::These(view.tables.clone())
     };
-    let (attack, sql, owner) = if let Some(definition) = &view.definition {
+    let (attack, sql, parts, owner) = if let Some(definition) = &view.definition {
         findings.push(contents::of(work, view, &told)?);
+        if view.runs_others {
+            let attack = "select after refresh";
+            let detail = OTHERS_CODE;
+            findings.push(told.finding(attack, Verdict::NotAttacked, Some(detail), None));
+            return Ok(());
+        }
         let query = definition.trim_end().trim_end_matches(';');
-        ("select after refresh", contents::digest(query), Some(view))
+        let sql = contents::digest(query);
+        ("select after refresh", sql, Vec::new(), Some(view))
     } else {
-        ("select", view.digest(), None)
+        ("select", view.digest(), view.parts(), None)
     };
     ways.push(Way {
         told,
         attack,
         sql: vec![sql],
+        parts,
         owner,
         reads,
         writes: false,
@@ -144,6 +160,10 @@ fn of_view<'a>(
     });
     Ok(())
 }
+
+/// Why the query of a materialized view is not run.
+pub const OTHERS_CODE: &str =
+    "its query runs code of a role without the rights of its owner, who runs it";
 
 /// Whether a function is called at all; a finding where it is not, and might be by somebody.
 fn is_called(work: &Work<'_>, function: &Function, findings: &mut Vec<Finding>) -> bool {
@@ -187,6 +207,7 @@ fn of_function(
         told,
         attack: "call",
         sql,
+        parts: Vec::new(),
         owner: None,
         reads: if function.definer {
             Reads::Anything(Vec::new())
@@ -295,8 +316,10 @@ fn judged(
     absence: &Absence,
     actor: &Somebody<'_>,
 ) -> Result<Met> {
-    // A call that fails with and without the rows has shown nothing, but others may.
-    let is_failure = |met: &Met| met.sqlstate.is_some();
+    // A call that fails with and without the rows has shown nothing, but others may; of a view, what is refused.
+    let is_view = matches!(way.attack, "select");
+    let is_failure =
+        |met: &Met| met.sqlstate.is_some() && (!is_view || met.verdict == Verdict::Refused);
     let succeeded = mets.iter().any(|met| !is_failure(met));
     let counted = mets
         .into_iter()
@@ -340,22 +363,22 @@ fn reads_own(
 ) -> Result<bool> {
     let readings = || -> Vec<Seen> { calls.iter().map(|sql| read(work, way, sql)).collect() };
     let before = readings();
-    if before.iter().flatten().any(|given| given.wrote_own) {
-        return Ok(true);
-    }
     // Without who is a member of what, nobody is anybody: that is taken away by itself.
     let (binding, others): (Vec<_>, Vec<_>) = actor
         .rows
         .iter()
         .cloned()
         .partition(|(target, _)| work.cast.binds(target.table.oid()));
-    for rows in [others, binding] {
+    for (rows, may_write) in [(others, true), (binding, false)] {
         let after = tried(|| {
             absence::without(&rows)?;
             Ok(readings())
         });
+        // What it writes whether or not the rows are there, it was not given by them.
         let differs = |(before, after): (&Seen, &Seen)| match (before, after) {
-            (Ok(before), Ok(after)) => before.values != after.values,
+            (Ok(before), Ok(after)) => {
+                before.values != after.values || may_write && before.wrote_own && !after.wrote_own
+            }
             _ => false,
         };
         if after.is_ok_and(|after| before.iter().zip(&after).any(differs)) {

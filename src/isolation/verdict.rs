@@ -93,6 +93,20 @@ pub fn of_error(
     }
 }
 
+/// Whether a row was reached, and only a foreign key of rows that point at it kept it.
+pub fn is_kept_by_a_key(
+    attack: Attack<'_>,
+    sqlstate: &str,
+    message: &str,
+    raised_by: Option<&str>,
+) -> bool {
+    // 23001 since Postgres 18, for ON DELETE RESTRICT.
+    attack == Attack::Rows
+        && matches!(sqlstate, "23503" | "23001")
+        && raised_by == Some("ri_ReportViolation")
+        && message.starts_with("update or delete on table")
+}
+
 /// What the extension's own errors are raised by.
 pub const OURS: &str = "pg_tenancy";
 
@@ -267,6 +281,24 @@ mod tests {
         };
         assert_eq!(of("wide"), Verdict::Refused);
         assert_eq!(of("other"), Verdict::NotAttacked);
+    }
+
+    #[test]
+    fn a_row_that_a_key_kept_was_reached() {
+        let of = |attack, code, message, by| is_kept_by_a_key(attack, code, message, Some(by));
+        let (kept, by) = (
+            "update or delete on table \"t\" violates",
+            "ri_ReportViolation",
+        );
+        assert!(of(Attack::Rows, "23503", kept, by) && of(Attack::Rows, "23001", kept, by));
+        assert!(!of(Attack::Rows, "23001", kept, "exec_stmt_raise"));
+        assert!(!of(Attack::Rows, "23505", kept, by) && !of(Attack::Move, "23001", kept, by));
+        assert!(!of(
+            Attack::Rows,
+            "23503",
+            "insert or update on table \"t\" violates",
+            by
+        ));
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub struct View {
     pub may_truncate: bool,
     /// The query of a materialized view.
     pub definition: Option<String>,
+    /// Whether that runs code of somebody without the rights of its owner.
+    pub runs_others: bool,
 }
 
 impl View {
@@ -52,6 +54,20 @@ impl View {
 
     pub fn owner(&self) -> pg_sys::Oid {
         pg_sys::Oid::from(self.owner)
+    }
+
+    /// The same by parts: how many rows, and each column alone. Who may not run what computes one column reads
+    /// the others.
+    pub fn parts(&self) -> Vec<String> {
+        let count = format!("SELECT pg_catalog.count(*) FROM {}", self.sql());
+        let columns = self.readable.iter().map(|column| {
+            format!(
+                "SELECT pg_catalog.count(*), pg_catalog.sum(pg_catalog.hashtextextended(ROW(t.{})::pg_catalog.text, 0)) FROM {} AS t",
+                quoted(column),
+                self.sql()
+            )
+        });
+        core::iter::once(count).chain(columns).collect()
     }
 
     /// All that the role may read of it, in two numbers.
@@ -139,6 +155,16 @@ SELECT pg_catalog.jsonb_build_object(
        WHERE v.oid = ANY (below.oids) AND v.relkind = 'v' AND t.tgtype & 64 <> 0)
      OR EXISTS (SELECT FROM pg_catalog.pg_class v JOIN pg_catalog.pg_rewrite w ON w.ev_class = v.oid
        WHERE v.oid = ANY (below.oids) AND v.relkind = 'v' AND w.rulename <> '_RETURN'),
+  'runs_others', c.relkind = 'm' AND EXISTS (
+     SELECT FROM (
+       SELECT b.relowner AS owner FROM pg_catalog.pg_class b WHERE b.oid = ANY (below.oids) AND b.relkind IN ('v', 'm')
+       UNION ALL
+       SELECT p.proowner FROM pg_catalog.pg_rewrite w
+       JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid
+       LEFT JOIN pg_catalog.pg_operator o ON d.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND o.oid = d.refobjid
+       JOIN pg_catalog.pg_proc p ON p.oid = CASE WHEN d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass THEN d.refobjid ELSE o.oprcode END
+       WHERE w.ev_class = ANY (below.oids)) AS code
+     WHERE NOT pg_catalog.pg_has_role(code.owner, c.relowner, 'USAGE')),
   'definition', CASE c.relkind WHEN 'm' THEN pg_catalog.pg_get_viewdef(c.oid) END)::pg_catalog.text
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 CROSS JOIN LATERAL (
