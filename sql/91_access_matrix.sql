@@ -217,14 +217,19 @@ own_functions AS MATERIALIZED (
     JOIN pg_catalog.pg_proc f ON f.oid = d.objid
     WHERE e.extname = 'pg_tenancy'),
 -- Policies that call a function of somebody's with the name of one of the extension's, or that a cast of
--- somebody's calls: it looks like one of Postgres's.
+-- somebody's calls: it looks like one of Postgres's. And those to which two texts are equal that differ.
 impostors AS MATERIALIZED (
     SELECT DISTINCT d.objid AS policy
     FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_proc f ON f.oid = d.refobjid
     WHERE d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
       AND f.oid NOT IN (SELECT o.oid FROM own_functions o)
       AND (f.proname IN (SELECT o.proname FROM own_functions o)
-           OR f.oid IN (SELECT c.castfunc FROM pg_catalog.pg_cast c WHERE c.oid >= 16384))),
+           OR f.oid IN (SELECT c.castfunc FROM pg_catalog.pg_cast c WHERE c.oid >= 16384))
+    UNION
+    SELECT d.objid
+    FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+    JOIN pg_catalog.pg_collation c ON c.oid = a.attcollation AND NOT c.collisdeterministic
+    WHERE d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass),
 -- Settings that say who asks: of the tenant only where no membership decides.
 believed AS MATERIALIZED (
     SELECT CASE WHEN b.membership IS NULL

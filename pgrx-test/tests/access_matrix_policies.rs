@@ -266,9 +266,23 @@ fn rows_of_the_user_may_be_of_any_tenant() {
             "{policies}"
         );
     }
+    // The role that asks is no column.
+    stage.owner().ok("DROP POLICY p ON app.t; DROP POLICY q ON app.t; CREATE POLICY p ON app.t USING (current_user::text = current_tenant_user_id())");
+    assert_eq!(told(&stage, "SELECT"), "all tenants");
+    let mut session = stage.database.connect_with(
+        &stage.app,
+        &format!(
+            "-c app.current_tenant_id={A} -c app.current_user_id={}",
+            stage.app
+        ),
+    );
+    assert_eq!(
+        session.texts("SELECT note FROM app.t ORDER BY id").concat(),
+        "ab"
+    );
     // Taken from whoever shared them, and from tenants to the user.
     stage.owner().ok(&format!(
-        "DROP POLICY p ON app.t; DROP POLICY q ON app.t;
+        "DROP POLICY p ON app.t;
          CREATE POLICY r ON app.t FOR SELECT USING (true);
          CREATE POLICY p ON app.t FOR UPDATE USING ({user}) WITH CHECK ({tenant})"
     ));
@@ -294,6 +308,34 @@ fn casts_of_users_prove_nothing() {
     assert_eq!(
         told_and_seen(&stage, "tenant_id::text = current_tenant_id_text()"),
         ("all tenants".to_owned(), "ab".to_owned())
+    );
+}
+
+#[test]
+fn tenants_that_a_collation_takes_for_equal_are_not_one() {
+    let stage = Stage::with_type("text");
+    stage.owner().ok(
+        "CREATE COLLATION app.folded (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+         CREATE TABLE app.t (id int PRIMARY KEY, tenant_id text NOT NULL, note text);
+         INSERT INTO app.t VALUES (1, 'acme', 'a'), (2, 'ACME', 'b');
+         ALTER TABLE app.t ENABLE ROW LEVEL SECURITY; ALTER TABLE app.t FORCE ROW LEVEL SECURITY;
+         CREATE POLICY p ON app.t USING (tenant_id = current_tenant_id_text())",
+    );
+    let seen = || {
+        let mut session = stage.tenant("acme");
+        session.texts("SELECT note FROM app.t ORDER BY id").concat()
+    };
+    assert_eq!(
+        (told(&stage, "SELECT").as_str(), seen().as_str()),
+        ("own tenant", "a")
+    );
+    stage.owner().ok(
+        "DROP POLICY p ON app.t; ALTER TABLE app.t ALTER tenant_id TYPE text COLLATE app.folded;
+         CREATE POLICY p ON app.t USING (tenant_id = current_tenant_id_text())",
+    );
+    assert_eq!(
+        (told(&stage, "SELECT").as_str(), seen().as_str()),
+        ("all tenants", "ab")
     );
 }
 

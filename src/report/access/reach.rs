@@ -432,6 +432,8 @@ mod tests {
             "(note = 'tenant_id = current_tenant_id()'::text)",
             "(other_id = current_tenant_id())",
             "('ann'::text = current_tenant_user_id())",
+            "((CURRENT_USER)::text = current_tenant_user_id())",
+            "((true)::text = current_tenant_user_id())",
             "((data).tenant_id = current_tenant_id())",
             "((tenant_id)::app.first_letter = current_tenant_id())",
             "((tenant_id)::character varying(1) = current_setting('app.tenant'::text))",

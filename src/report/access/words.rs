@@ -143,16 +143,17 @@ pub fn uncast(text: &str) -> &str {
     inner
 }
 
-/// Whether it is the name of a column, quoted or not, with or without its table.
+/// Whether it is the name of a column, quoted or not, with or without its table. `CURRENT_USER`, `true` and
+/// their like are none: a column that is called so stands in quotes.
 pub fn is_name(text: &str) -> bool {
-    !text.is_empty()
-        && !text.starts_with(|first: char| first.is_ascii_digit() || first == '\'')
+    !["true", "false"].contains(&text)
+        && !text.starts_with(|first: char| first.is_ascii_digit())
         && operands(text, ".").into_iter().all(|part| {
             (part.len() > 2 && part.starts_with('"') && part.ends_with('"'))
                 || (!part.is_empty()
                     && part
-                        .chars()
-                        .all(|c| c.is_alphanumeric() || c == '_' || c == '$'))
+                        .bytes()
+                        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'))
         })
 }
 
