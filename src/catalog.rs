@@ -176,26 +176,43 @@ pub fn acts_as(owner: pg_sys::Oid) -> bool {
     has_privileges(unsafe { pg_sys::GetUserId() }, owner)
 }
 
-/// The owner of a function or a type; `None` when it is gone.
+/// The owner of a function, an operator or a type; `None` when it is gone.
 pub fn owner_of(catalog: pg_sys::Oid, object: pg_sys::Oid) -> Option<pg_sys::Oid> {
-    // SAFETY: catalog lookups by oid; the tuple is released before returning.
+    use pg_sys::SysCacheIdentifier as C;
+    let cache = match catalog {
+        pg_sys::ProcedureRelationId => C::PROCOID,
+        pg_sys::OperatorRelationId => C::OPEROID,
+        _ => C::TYPEOID,
+    };
+    // SAFETY: a catalog lookup by oid; a row is read as what its catalog holds, and released.
     unsafe {
-        let (cache, is_function) = match catalog {
-            pg_sys::ProcedureRelationId => (pg_sys::SysCacheIdentifier::PROCOID, true),
-            _ => (pg_sys::SysCacheIdentifier::TYPEOID, false),
-        };
         let tuple = pg_sys::SearchSysCache1(cache as i32, pg_sys::Datum::from(object));
         if tuple.is_null() {
             return None;
         }
         let row = pg_sys::GETSTRUCT(tuple);
-        let owner = if is_function {
-            (*row.cast::<pg_sys::FormData_pg_proc>()).proowner
-        } else {
-            (*row.cast::<pg_sys::FormData_pg_type>()).typowner
+        let owner = match catalog {
+            pg_sys::ProcedureRelationId => (*row.cast::<pg_sys::FormData_pg_proc>()).proowner,
+            pg_sys::OperatorRelationId => (*row.cast::<pg_sys::FormData_pg_operator>()).oprowner,
+            _ => (*row.cast::<pg_sys::FormData_pg_type>()).typowner,
         };
         pg_sys::ReleaseSysCache(tuple);
         Some(owner)
+    }
+}
+
+/// The type that a domain is over; `InvalidOid` for what is none.
+pub fn domain_over(type_oid: pg_sys::Oid) -> pg_sys::Oid {
+    // SAFETY: a catalog lookup by oid; the tuple is released before returning.
+    unsafe {
+        let cache = pg_sys::SysCacheIdentifier::TYPEOID as i32;
+        let tuple = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(type_oid));
+        if tuple.is_null() {
+            return pg_sys::InvalidOid;
+        }
+        let over = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_type>()).typbasetype;
+        pg_sys::ReleaseSysCache(tuple);
+        over
     }
 }
 

@@ -34,6 +34,25 @@ pub fn can_set_role(member: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     }
 }
 
+/// What SQL's own constructors of JSON make it of, and nothing for its query functions; `None` for any
+/// other node.
+///
+/// # Safety
+/// A valid node.
+pub unsafe fn json_arguments(node: *mut pg_sys::Node) -> Option<*mut pg_sys::List> {
+    // SAFETY: by the caller's promise; a node is read as what its tag says.
+    match unsafe { (*node).type_ } {
+        #[cfg(not(feature = "pg15"))]
+        pg_sys::NodeTag::T_JsonConstructorExpr => {
+            // SAFETY: as above.
+            Some(unsafe { (*node.cast::<pg_sys::JsonConstructorExpr>()).args })
+        }
+        #[cfg(any(feature = "pg17", feature = "pg18"))]
+        pg_sys::NodeTag::T_JsonExpr => Some(core::ptr::null_mut()),
+        _ => None,
+    }
+}
+
 /// Whether the transaction keeps one snapshot (`IsolationUsesXactSnapshot()`).
 pub fn one_snapshot_per_transaction() -> bool {
     // SAFETY: a plain read of the backend's state.

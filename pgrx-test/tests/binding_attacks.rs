@@ -271,9 +271,9 @@ fn nobody_slips_a_function_into_an_expression() {
         assert!(user.text(ask).is_some(), "{expression}");
         intruder.ok(slipped);
         for session in [&mut user, &mut attacker.session()] {
-            expect_error(&session.error(ask), "42501", "function with rights that he lacks");
+            expect_error(&session.error(ask), "42501", "code with rights that he lacks");
         }
-        expect_error(&owner.error(&attacker.bind(expression)), "42501", "function or domain to");
+        expect_error(&owner.error(&attacker.bind(expression)), "42501", "relation or type to");
         owner.ok(&attacker.bind("active"));
         assert!(user.text(ask).is_some(), "{expression}");
     }

@@ -90,7 +90,6 @@ fn an_expression_runs_as_the_owner_of_its_table_and_restricted() {
     }
 }
 
-/// What was registered by the former owner must not run as a superuser who is given the table.
 /// Whoever may create in the schema makes a function that fits a registered expression better.
 #[test]
 fn nobody_slips_a_function_into_a_key() {
@@ -119,7 +118,7 @@ fn nobody_slips_a_function_into_a_key() {
             expect_error(
                 &session.error(OWN),
                 "42501",
-                "function with rights that he lacks",
+                "code with rights that he lacks",
             );
         }
         expect_error(&owner.error(&register), "42501", "rights that he lacks");
@@ -128,6 +127,54 @@ fn nobody_slips_a_function_into_a_key() {
     }
 }
 
+/// Nor a view that takes the place of a table that he dropped, nor a cast to JSON.
+#[test]
+fn nobody_slips_a_view_into_a_key() {
+    let world = world();
+    let other = world.db.role("other");
+    let mut owner = world.owner();
+    world
+        .admin()
+        .ok(&format!("GRANT USAGE, CREATE ON SCHEMA public TO {other}"));
+    let mut intruder = world.db.connect(&other);
+    intruder.ok(
+        "CREATE FUNCTION evil() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE 'I am %', current_user; END $$;
+         CREATE TYPE kind AS ENUM ('good')",
+    );
+    let hide = "CREATE TABLE hidden AS SELECT 'app-2'::text AS app_key";
+    owner.ok(hide);
+    let register = "SELECT tenancy.register_context('apps', 'tenant_apps', 'array',
+        visible => 'NOT EXISTS (SELECT FROM public.hidden h WHERE h.app_key = source.app_key)')";
+    owner.ok(register);
+    let mut session = lured(&world, ANN);
+    assert!(session.text(OWN).is_some());
+    owner.ok("DROP TABLE hidden");
+    intruder.ok("CREATE VIEW hidden AS SELECT evil() AS app_key; GRANT SELECT ON hidden TO PUBLIC");
+    for session in [&mut session, &mut lured(&world, BOB)] {
+        expect_error(
+            &session.error(OWN),
+            "42501",
+            "code with rights that he lacks",
+        );
+    }
+    expect_error(&owner.error(register), "42501", "rights that he lacks");
+    intruder.ok("DROP VIEW hidden");
+    owner.ok(hide);
+    assert!(session.text(OWN).is_some());
+    owner.ok("ALTER TABLE tenant_apps ADD kind kind DEFAULT 'good'");
+    assert!(session.text(OWN).is_some());
+    for columns in ["to_jsonb(source) AS whole", "to_jsonb(kind) AS kind"] {
+        let register = format!(
+            "SELECT tenancy.register_context('apps', 'tenant_apps', 'array', columns => '{{{columns}}}')"
+        );
+        expect_error(&owner.error(&register), "42501", "rights that he lacks");
+    }
+    owner
+        .ok("SELECT tenancy.register_context('apps', 'tenant_apps', 'array', columns => '{kind}')");
+    assert!(session.text(OWN).is_some());
+}
+
+/// What was registered by the former owner must not run as a superuser who is given the table.
 #[test]
 fn an_expression_does_not_follow_its_table_to_a_superuser() {
     let world = world();

@@ -294,6 +294,47 @@ fn a_retired_service_is_none_even_in_its_transaction() {
     no_context_in_transaction(&mut jobs);
 }
 
+/// Nor is a service taken for one until its transaction ends because it was retired during a lookup, which
+/// notices that and begins again.
+#[test]
+fn a_service_that_is_retired_during_a_lookup_is_none() {
+    let stage = Stage::new(
+        "CREATE TABLE door ();
+         CREATE FUNCTION waits(boolean) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
+             PERFORM pg_catalog.pg_advisory_xact_lock(4711);
+             PERFORM FROM public.door;
+             RETURN $1; END $$;
+         GRANT SELECT ON door TO PUBLIC;
+         SELECT tenancy.bind(membership => 'members', membership_role => 'role',
+             tenants => 'tenants', tenants_active => 'public.waits(active)')",
+    );
+    let mut admin = stage.world.admin();
+    let mut doorman = stage.world.admin();
+    doorman.ok("BEGIN; SELECT pg_advisory_xact_lock(4711)");
+    let mut jobs = stage.jobs();
+    jobs.ok("BEGIN");
+    let (acts, reads) = std::thread::scope(|scope| {
+        let lookup = scope.spawn(|| {
+            let acts = jobs.batch_execute(&as_tenant(A)).is_ok();
+            let reads = acts && jobs.text(BODIES).is_some();
+            (acts, reads)
+        });
+        let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        while admin.text(waiting).as_deref() != Some("1") {
+            assert!(!lookup.is_finished(), "the lookup did not wait");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        admin.ok(&format!(
+            "SELECT tenancy.retire_service_role('{}')",
+            stage.jobs
+        ));
+        doorman.ok("COMMIT");
+        lookup.join().expect("the lookup ends")
+    });
+    assert!(!acts && !reads, "acts: {acts}, reads: {reads}");
+}
+
 /// Nor does it count who the session's user was, or what he was a member of.
 #[test]
 fn whose_session_it_is_counts_in_each_statement() {

@@ -376,7 +376,7 @@ fn a_condition_runs_nobody_elses_function() {
                 "SELECT tenancy.require_rows('d', 'app.configuration', condition => '{condition}')"
             )),
             "42501",
-            "function or domain to",
+            "relation or type to",
         );
     }
     // Names that are not qualified are Postgres's, and functions of the owner's are run.

@@ -337,7 +337,9 @@ fn check_columns(
                 &catalog::current_role_name(),
             )?;
             let facts = expression::analyze(relation, active)?;
-            load::require_own_functions(&facts.authors, catalog::relation_owner(relation)?)?;
+            facts
+                .authors
+                .require_rights_of(catalog::relation_owner(relation)?)?;
             if !facts.depends_only_on_its_row {
                 pgrx::ereport!(
                     NOTICE,

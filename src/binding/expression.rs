@@ -6,9 +6,11 @@
 use pgrx::prelude::*;
 use pgrx::{PgList, is_a};
 
+use super::authors::Authors;
 use super::query;
 use crate::catalog;
 use crate::error::{Error, Kind, Result};
+use crate::registry::ActingRole;
 
 /// What an expression depends on.
 pub struct Facts {
@@ -17,28 +19,6 @@ pub struct Facts {
     /// Neither the clock nor another table nor a setting can change it.
     pub depends_only_on_its_row: bool,
     pub authors: Authors,
-}
-
-/// Whose code something runs besides Postgres's own: the owners of its functions and domains.
-pub struct Authors(Vec<pg_sys::Oid>);
-
-impl Authors {
-    /// Those of an expression or a query.
-    ///
-    /// # Safety
-    /// A valid tree, as it comes from analysis.
-    pub unsafe fn of(node: *mut pg_sys::Node) -> Self {
-        let mut authors = Vec::new();
-        // SAFETY: by the caller's promise.
-        unsafe { note_authors(node, (&raw mut authors).cast()) };
-        Self(authors)
-    }
-
-    /// Somebody who lacks the privileges of that owner, as whom it runs.
-    pub fn stranger(&self, owner: pg_sys::Oid) -> Option<pg_sys::Oid> {
-        let lacks = |author: &&pg_sys::Oid| !catalog::has_privileges(**author, owner);
-        self.0.iter().find(lacks).copied()
-    }
 }
 
 /// Parses the expression against the table. Raises Postgres's own error where it does not parse or is
@@ -79,56 +59,6 @@ pub fn analyze(relation: pg_sys::Oid, expression: &str) -> Result<Facts> {
     }
 }
 
-/// Notes the owner of each function and domain that did not come with Postgres.
-#[pg_guard]
-unsafe extern "C-unwind" fn note_authors(
-    node: *mut pg_sys::Node,
-    authors: *mut core::ffi::c_void,
-) -> bool {
-    if node.is_null() {
-        return false;
-    }
-    // SAFETY: Postgres passes each node of the expression with the list of `Authors::of`.
-    unsafe {
-        if is_a(node, pg_sys::NodeTag::T_Query) {
-            return pg_sys::query_tree_walker(node.cast(), Some(note_authors), authors, 0);
-        }
-        if is_a(node, pg_sys::NodeTag::T_CoerceToDomain) {
-            let domain = (*node.cast::<pg_sys::CoerceToDomain>()).resulttype;
-            note_author(
-                authors,
-                domain,
-                catalog::owner_of(pg_sys::TypeRelationId, domain),
-            );
-        }
-        pg_sys::check_functions_in_node(node, Some(note_author_of_function), authors)
-            || pg_sys::expression_tree_walker(node, Some(note_authors), authors)
-    }
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn note_author_of_function(
-    function: pg_sys::Oid,
-    authors: *mut core::ffi::c_void,
-) -> bool {
-    let owner = catalog::owner_of(pg_sys::ProcedureRelationId, function);
-    // SAFETY: the list of `Authors::of`.
-    unsafe { note_author(authors, function, owner) };
-    false
-}
-
-unsafe fn note_author(
-    authors: *mut core::ffi::c_void,
-    object: pg_sys::Oid,
-    owner: Option<pg_sys::Oid>,
-) {
-    if query::is_built_in(object) {
-        return;
-    }
-    // SAFETY: by the caller's promise, the list of `Authors::of`. One whose owner is not known is nobody's.
-    unsafe { &mut *authors.cast::<Vec<pg_sys::Oid>>() }.push(owner.unwrap_or(pg_sys::InvalidOid));
-}
-
 /// The expression as Postgres shows it once it is part of a policy of the relation. Raises Postgres's
 /// own error where it cannot be. Call with the search path pinned.
 pub fn shown_in_policy(relation: pg_sys::Oid, expression: &str) -> Result<String> {
@@ -151,7 +81,8 @@ pub fn shown_in_policy(relation: pg_sys::Oid, expression: &str) -> Result<String
     }
 }
 
-/// A boolean expression over the relation, as Postgres reads it in that place.
+/// A boolean expression over the relation, as Postgres reads it in that place. Acts as the relation's owner
+/// meanwhile: a constant of a type whose elements have constraints has them checked right here.
 ///
 /// # Safety
 /// `relation` is open and locked, `node` a raw parse tree.
@@ -163,6 +94,7 @@ unsafe fn transform(
 ) -> *mut pg_sys::Node {
     // SAFETY: by the caller's promise.
     unsafe {
+        let _role = ActingRole::new((*(*relation).rd_rel).relowner);
         let state = pg_sys::make_parsestate(core::ptr::null_mut());
         let item = pg_sys::addRangeTableEntryForRelation(
             state,

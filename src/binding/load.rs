@@ -115,7 +115,7 @@ fn build(stored: Stored) -> Result<Binding> {
         if let Some(active) = active {
             require_trust(owner, &bound_by)?;
             let facts = expression::analyze(relation, active)?;
-            require_own_functions(&facts.authors, owner)?;
+            facts.authors.require_rights_of(owner)?;
             cacheable &= facts.depends_only_on_its_row;
             identity_columns.extend(facts.columns);
         }
@@ -238,24 +238,6 @@ fn is_table(relation: &pg_sys::Oid) -> bool {
         catalog::relation_kind(*relation),
         Some(pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE)
     )
-}
-
-/// Fails where the expression, as its names mean today, runs a function of somebody who lacks the owner's
-/// privileges: whoever may create in a schema could else make one that fits better.
-pub fn require_own_functions(authors: &expression::Authors, owner: pg_sys::Oid) -> Result<()> {
-    let Some(stranger) = authors.stranger(owner) else {
-        return Ok(());
-    };
-    Err(Error::new(
-        Kind::InsufficientPrivilege,
-        "an expression would run somebody's function with rights that he lacks",
-    )
-    .detail(format!(
-        "The table belongs to {}, and the function or domain to {}.",
-        quote_identifier(&catalog::role_name(owner)),
-        quote_identifier(&catalog::role_name(stranger))
-    ))
-    .hint("Use functions of the owner of the table in the expression, or of Postgres."))
 }
 
 /// An expression is run as the table's owner, whoever that is by then: whoever wrote it must have

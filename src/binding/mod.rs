@@ -3,9 +3,11 @@
 //! Owns its definition, how it is stored and how a session reads it. Must never believe a definition
 //! that the extension's own table does not hold.
 
+pub mod authors;
 mod bind;
 mod definition;
 pub mod expression;
+mod hidden;
 mod load;
 pub mod query;
 mod settings;
@@ -19,7 +21,7 @@ use pgrx::pg_sys;
 pub use bind::{leads_an_index, require_binding_administrator, stored};
 pub use definition::{Definition, Rank, StoredRelation};
 pub use expression::shown_in_policy;
-pub use load::{RegistryTables, find, registry_tables, require_own_functions, require_trust};
+pub use load::{RegistryTables, find, registry_tables, require_trust};
 pub use query::{Query, is_built_in};
 pub use settings::Settings;
 

@@ -130,7 +130,7 @@ pub struct Query {
     pub element_type: pg_sys::Oid,
     /// Whether something in the statement resolves names as it runs.
     pub pins_search_path: bool,
-    text: String,
+    pub text: String,
     plan: Cell<pg_sys::SPIPlanPtr>,
 }
 

@@ -111,6 +111,11 @@ pub fn current() -> u64 {
     with(|watch| watch.generation)
 }
 
+/// Begins another: what was answered in the current one may not be right any more.
+pub fn raise() {
+    with(|watch| watch.generation += 1);
+}
+
 /// Takes in what other sessions committed. Postgres does so by itself only when it takes a new lock
 /// or starts a transaction: a prepared statement inside a transaction does neither.
 pub fn accept_messages() {

@@ -75,7 +75,7 @@ fn continuation(bytes: &[u8], end: usize) -> Option<usize> {
             b'\n' | b'\r' => next_line = true,
             b' ' | b'\t' | 0x0b | 0x0c => {}
             b'\'' if next_line => return Some(index),
-            b'-' if next_line && bytes.get(index + 1) == Some(&b'-') => {
+            b'-' if bytes.get(index + 1) == Some(&b'-') => {
                 let rest = &bytes[index..];
                 index += rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'))?;
             }
@@ -166,6 +166,8 @@ mod tests {
             "SELECT E'a'\n  'b\\' $1'",
             "SELECT E'a' \n -- it''s $1\n 'b\\' $1'",
             "SELECT 'a'\n'b $1'",
+            "SELECT E'a' -- it''s $1\n 'b\\' $1'",
+            "SELECT 'a' -- b\n -- c\n'd $1'",
             "SELECT $$ $1",
         ] {
             assert!(!takes_key(sql), "{sql}");
@@ -174,6 +176,8 @@ mod tests {
         assert!(takes_key("SELECT 'a\\', $1"));
         assert!(takes_key("SELECT 'a' -- b\n, $1"));
         assert!(takes_key("SELECT 'a'\n'b\\', $1"));
+        assert!(takes_key("SELECT 'a' -- b\n'c\\', $1"));
+        assert!(takes_key("SELECT E'a' - 1\n, 'c\\', $1"));
         assert!(takes_key("SELECT E'a' AS b, 'c\\', $1"));
         assert!(takes_key("SELECT a$e 'b\\', a$e'b\\', $1"));
     }

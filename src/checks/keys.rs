@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use pgrx::pg_sys;
 
+use crate::binding::authors::Judging;
 use crate::binding::{self, expression};
 use crate::catalog::{self, quote_identifier as quoted};
 use crate::context::service;
@@ -62,7 +63,7 @@ impl Table {
         })
     }
 
-    /// Fails unless the condition depends on its row alone, and every function in it, as its names mean
+    /// Fails unless the condition depends on its row alone, and all in it, as its names mean
     /// today, is of somebody who has the owner's privileges: it runs with those.
     pub fn require_condition(&self, condition: &str) -> Result<()> {
         let _path = PinnedSearchPath::new();
@@ -74,20 +75,7 @@ impl Table {
             )
             .hint("Use immutable functions and operators only, and no sub-select."));
         }
-        match facts.authors.stranger(self.owner) {
-            None => Ok(()),
-            Some(stranger) => Err(Error::new(
-                Kind::InsufficientPrivilege,
-                "a condition would run somebody's function with rights that he lacks",
-            )
-            .detail(format!(
-                "Table {} belongs to {}, and the function or domain to {}.",
-                self.name,
-                quoted(&catalog::role_name(self.owner)),
-                quoted(&catalog::role_name(stranger))
-            ))
-            .hint("Use functions of the owner of the table in the condition, or of Postgres.")),
-        }
+        facts.authors.require_rights_of(self.owner)
     }
 
     /// Says that a scan is on its way where the table is large.
@@ -105,6 +93,7 @@ impl Table {
         arguments: &[pgrx::datum::DatumWithOid<'_>],
     ) -> Result<Vec<T>> {
         let _role = ActingRole::new(self.owner);
+        let _judging = Judging::new(self.owner, sql);
         spi::rows(sql, arguments)
     }
 

@@ -9,6 +9,7 @@ use pgrx::pg_sys::{self, Datum};
 
 use super::identity::{TenantId, TenantType};
 use super::model::{Asked, Membership, Resolved};
+use crate::binding::authors::Judging;
 use crate::binding::{Binding, Query};
 use crate::catalog;
 use crate::error::{Error, Kind, Result};
@@ -195,6 +196,7 @@ fn run(
     unsafe {
         pg_sys::SPI_connect();
         let role = ActingRole::new(query.owner);
+        let judging = Judging::new(query.owner, &query.text);
         let path = query.pins_search_path.then(PinnedSearchPath::new);
         let plan = query.plan()?;
         let mut values = [argument(query.element_type)];
@@ -224,6 +226,7 @@ fn run(
             })?;
         }
         drop(path);
+        drop(judging);
         drop(role);
         pg_sys::SPI_finish();
     }

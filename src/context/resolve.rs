@@ -357,9 +357,9 @@ fn keep(binding: &Binding) -> Keep {
 const ATTEMPTS: usize = 3;
 
 fn resolve(binding: &Rc<Binding>) -> Result<(Rc<Resolved>, Keep)> {
-    let asked = validate::asked(binding)?;
-    if asked.user.is_none() && asked.tenant.is_none() {
-        let nobody = Rc::new(Resolved::missing(Missing::NothingSet));
+    let mut judged_in = generation::current();
+    let mut asked = validate::asked(binding)?;
+    if let Some(nobody) = nobody(&asked) {
         return Ok((nobody, keep(binding)));
     }
     if let Some(known) = cached(binding, &asked) {
@@ -380,6 +380,14 @@ fn resolve(binding: &Rc<Binding>) -> Result<(Rc<Resolved>, Keep)> {
     for _ in 0..ATTEMPTS {
         generation::accept_messages();
         let before = generation::current();
+        if before != judged_in {
+            // Who asks may be no service any more.
+            judged_in = before;
+            asked = validate::asked(binding)?;
+            if let Some(nobody) = nobody(&asked) {
+                return Ok((nobody, Keep::Statement));
+            }
+        }
         let resolved = Rc::new(lookup::look_up(binding, &asked, lookup::Snapshot::Fresh)?);
         if generation::current() != before {
             continue;
@@ -390,8 +398,18 @@ fn resolve(binding: &Rc<Binding>) -> Result<(Rc<Resolved>, Keep)> {
         return Ok((resolved, keep));
     }
     // Identity data changes faster than it can be read: right for this statement, and no longer.
+    let asked = validate::asked(binding)?;
+    if let Some(nobody) = nobody(&asked) {
+        return Ok((nobody, Keep::Statement));
+    }
     let resolved = lookup::look_up(binding, &asked, lookup::Snapshot::Fresh)?;
     Ok((Rc::new(resolved), Keep::Statement))
+}
+
+/// The context where nothing is asked for.
+fn nobody(asked: &Asked) -> Option<Rc<Resolved>> {
+    let nothing = asked.user.is_none() && asked.tenant.is_none();
+    nothing.then(|| Rc::new(Resolved::missing(Missing::NothingSet)))
 }
 
 /// The error for a statement without a context, in words that help whoever reads the log.

@@ -13,6 +13,7 @@ use pgrx::prelude::*;
 use super::identity::TenantId;
 use super::{hot, resolve, setting};
 use crate::binding::{self, Binding};
+use crate::cache::generation;
 use crate::catalog;
 use crate::error::{Error, Kind, OrRaise, Result};
 use crate::{gucs, registry};
@@ -66,6 +67,8 @@ unsafe extern "C-unwind" fn roles_changed(
 ) {
     if JUDGED.with(|judged| judged.try_borrow().is_ok_and(|judged| judged.is_some())) {
         hot::forget();
+        // A lookup under way began with what is no longer so.
+        generation::raise();
     }
 }
 

@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 use pgrx::{PgList, is_a};
 
 use super::statement::Meaning;
-use crate::binding::expression::Authors;
+use crate::binding::authors::Authors;
 use crate::binding::is_built_in;
 use crate::catalog::{self, quote_identifier};
 use crate::error::{Error, Kind, Result};

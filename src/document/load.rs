@@ -144,7 +144,7 @@ pub fn statement(
     if !statement.runs_only_columns {
         binding::require_trust(owner, author)?;
     }
-    binding::require_own_functions(&statement.authors, owner)?;
+    statement.authors.require_rights_of(owner)?;
     Ok(statement)
 }
 

@@ -11,6 +11,7 @@ use super::failure::{self, At};
 use super::shape::Part;
 use super::statement::{Meaning, Statement};
 use super::{Key, Keys};
+use crate::binding::authors::Judging;
 use crate::context::lookup::{self, Snapshot};
 use crate::context::model::Resolved;
 use crate::error::{Error, Kind, Result};
@@ -81,6 +82,7 @@ fn read_all(keys: &[&Key], resolved: &Resolved, snapshot: Snapshot, at: &At) -> 
 /// SPI is connected, and a snapshot active.
 unsafe fn rows(statement: &Statement, key: &Key, resolved: &Resolved) -> Result<Option<Vec<u8>>> {
     let _role = ActingRole::new(statement.owner);
+    let _judging = Judging::new(statement.owner, &statement.text);
     let mut nulls = vec![b' ' as core::ffi::c_char; statement.parameters.len()];
     let mut values: Vec<Datum> = Vec::with_capacity(nulls.len());
     for (index, (meaning, type_oid)) in statement.parameters.iter().enumerate() {

@@ -11,6 +11,7 @@ use pgrx::{PgList, is_a};
 
 use super::analysis::analyze;
 use super::definition::{Registration, Shape, TENANT, USER};
+use crate::binding::authors::Authors;
 use crate::binding::{Binding, expression, query};
 use crate::catalog::{self, quote_identifier};
 use crate::error::{Error, Kind, Result};
@@ -31,9 +32,9 @@ pub struct Statement {
     pub depends_only_on_its_rows: bool,
     /// Whether it runs nothing that whoever registered the key wrote.
     pub runs_only_columns: bool,
-    /// Whose functions it runs.
-    pub authors: expression::Authors,
-    text: String,
+    /// Whose code it runs.
+    pub authors: Authors,
+    pub text: String,
     plan: Cell<pg_sys::SPIPlanPtr>,
 }
 

@@ -11,6 +11,7 @@ pub use protected::{first as enforced_in, is_enforced, target as enforced_target
 use pgrx::is_a;
 use pgrx::prelude::*;
 
+use crate::binding::authors::judge;
 use crate::cache::generation;
 use crate::context::resolve::Mark;
 use crate::context::{hot, resolve, service, setting};
@@ -59,6 +60,8 @@ unsafe extern "C-unwind" fn plan(
     options: i32,
     parameters: pg_sys::ParamListInfo,
 ) -> *mut pg_sys::PlannedStmt {
+    // SAFETY: Postgres passes a valid query and its text.
+    unsafe { judge(query, text) };
     catch_up();
     // SAFETY: Postgres passes a valid query; the previous hook expects the same.
     let next = |query| unsafe {
