@@ -78,6 +78,7 @@ fn continuation(bytes: &[u8], end: usize) -> Option<usize> {
             b'-' if bytes.get(index + 1) == Some(&b'-') => {
                 let rest = &bytes[index..];
                 index += rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'))?;
+                next_line = true;
             }
             _ => return None,
         }
