@@ -357,3 +357,29 @@ fn roles_that_reach_the_files_of_the_server() {
         expect_error(&error, "55000", why);
     }
 }
+
+/// Nothing says whose the rows of a child are that nobody registered.
+#[test]
+fn tables_that_hang_on_one_of_tenants() {
+    let planted = Planted::after(
+        "CREATE TABLE app.parts (id int PRIMARY KEY, note int REFERENCES app.notes, body text);
+         CREATE TABLE app.pieces (id int PRIMARY KEY, part int REFERENCES app.parts);
+         REVOKE ALL ON app.pieces FROM {app};
+         INSERT INTO app.parts VALUES (1, 1, 'a'), (2, 2, 'b');",
+    );
+    assert_eq!(planted.told(FAILED), ["app.parts: all"]);
+    planted.superuser(
+        "REVOKE ALL ON app.parts FROM {app};
+         CREATE FUNCTION app.bodies() RETURNS SETOF text LANGUAGE sql STABLE SECURITY DEFINER AS 'SELECT body FROM app.parts';
+         CREATE VIEW app.sheets AS SELECT body FROM app.parts; GRANT SELECT ON app.sheets TO {app}",
+    );
+    assert_eq!(
+        planted.told(FAILED),
+        ["app.sheets: select", "app.bodies(): call"]
+    );
+    planted.owner("SELECT tenancy.protect_table('app.parts', 'child', mode => 'enforce'); SELECT tenancy.protect_table('app.pieces', 'child', mode => 'enforce')");
+    assert_eq!(
+        planted.told("result = 'LEAK'"),
+        ["app.sheets: select", "app.bodies(): call"]
+    );
+}

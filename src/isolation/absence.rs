@@ -3,6 +3,7 @@
 //! Owns taking them away for the rest of a subtransaction, and from which tables they are all gone: a result that
 //! is the same without some of them proves nothing.
 
+use super::hanging::Hanging;
 use super::prey::{self, Copied};
 use super::stored::{self, Stored};
 use super::tables::{Belonging, Target};
@@ -15,6 +16,8 @@ pub struct Absence {
     stored: Vec<(Stored, bool)>,
     /// The tables that belong to somebody, whether they have others above them, and why nothing is proved by them.
     tables: Vec<Changed>,
+    /// Those that say not whose their rows are.
+    hanging: Vec<Hanging>,
 }
 
 struct Changed {
@@ -69,7 +72,11 @@ pub fn begin(work: &Work<'_>) -> Result<Absence> {
             why_not,
         });
     }
-    Ok(Absence { stored, tables })
+    Ok(Absence {
+        stored,
+        tables,
+        hanging: work.hanging.to_vec(),
+    })
 }
 
 /// How many tables are above it, along the keys by which its rows are somebody's.
@@ -101,7 +108,11 @@ impl Absence {
             .stored
             .iter()
             .find(|(one, gone)| !gone && below.contains(&one.oid));
-        told(table).or_else(|| stored.map(|(one, _)| kept(one)))
+        let mut hanging = self.hanging.iter();
+        let hanging = hanging.find(|table| below.contains(&table.oid));
+        told(table)
+            .or_else(|| stored.map(|(one, _)| kept(one)))
+            .or_else(|| hanging.map(unknown))
     }
 
     /// Why it proves nothing of what may read anything, through whomever.
@@ -114,7 +125,9 @@ impl Absence {
             .stored
             .iter()
             .find(|(one, gone)| !gone && one.may_show_tenants);
-        told(self.tables.iter().find(is_root)).or_else(|| stored.map(|(one, _)| kept(one)))
+        told(self.tables.iter().find(is_root))
+            .or_else(|| stored.map(|(one, _)| kept(one)))
+            .or_else(|| self.hanging.first().map(unknown))
     }
 }
 
@@ -125,6 +138,13 @@ fn told(table: Option<&Changed>) -> Option<String> {
         "its result is the same without rows of the other tenant, but {} {why}",
         table.name
     ))
+}
+
+fn unknown(hanging: &Hanging) -> String {
+    format!(
+        "its result is the same without rows of the other tenant, but {} is not registered, and nothing says whose its rows are",
+        hanging.shown()
+    )
 }
 
 fn kept(stored: &Stored) -> String {

@@ -7,6 +7,7 @@
 //! | who attacks whom | `tenants` |
 //! | which tables, which ways besides | `tables`, `ways` |
 //! | what functions are called with | `calls` |
+//! | which tables hold rows of tenants, and say not whose | `hanging` |
 //! | which rows, where they come from, whether they changed | `prey`, `rows`, `partitions` |
 //! | the attacks: on a table, by reading, along keys, through views | `attack`, `reading`, `links`, `views` |
 //! | whether anything else depends on the other tenant's rows, and what is no proof of it | `through`, `absence`, `stored` |
@@ -28,6 +29,7 @@ mod contents;
 mod effects;
 mod entry;
 mod foreign_code;
+mod hanging;
 mod links;
 mod partitions;
 mod prey;
@@ -48,6 +50,7 @@ use pgrx::pg_sys;
 
 use self::attack::Met;
 use self::effects::Kept;
+use self::hanging::Hanging;
 use self::tables::Target;
 use self::tenants::Cast;
 use self::verdict::{Attack, Finding, Verdict};
@@ -76,6 +79,7 @@ struct Work<'a> {
     role: pg_sys::Oid,
     cast: &'a Cast,
     targets: &'a [Target],
+    hanging: &'a [Hanging],
     volatile_functions: bool,
 }
 
@@ -114,10 +118,12 @@ fn attack(question: &Question) -> Result<Vec<Finding>> {
         Err(failure) => return Ok(vec![Told::named("tenants").failed("all", &failure)]),
     };
     cast.settings = rights::settings(role)?;
+    let hanging = hanging::all(role, &cast, &targets)?;
     let work = Work {
         role,
         cast: &cast,
         targets: &targets,
+        hanging: &hanging,
         volatile_functions: question.volatile_functions,
     };
     let kept = Kept::now()?;
@@ -147,6 +153,7 @@ fn attack(question: &Question) -> Result<Vec<Finding>> {
         )
         .hint("Test the role that the application connects as."));
     }
+    findings.extend(hanging.iter().filter_map(Hanging::finding));
     apply::notice("attacking through views and functions", None);
     // The catalog cannot be asked of relations whose wrapper is gone.
     let views = run::tried(|| ways::views(role, &targets)).unwrap_or_else(|failure| {

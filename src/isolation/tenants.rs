@@ -73,13 +73,19 @@ impl Cast {
         (table.relation == relation).then_some(is_his)
     }
 
-    /// Whether who is who is read from that table.
-    pub fn binds(&self, relation: pgrx::pg_sys::Oid) -> bool {
+    /// The tables that say who is who.
+    pub fn bound(&self) -> Vec<pgrx::pg_sys::Oid> {
         let binding = &self.binding;
         [&binding.membership, &binding.tenants, &binding.role_table]
             .into_iter()
             .flatten()
-            .any(|table| table.relation == relation)
+            .map(|table| table.relation)
+            .collect()
+    }
+
+    /// Whether who is who is read from that table.
+    pub fn binds(&self, relation: pgrx::pg_sys::Oid) -> bool {
+        self.bound().contains(&relation)
     }
 }
 

@@ -125,7 +125,11 @@ fn of_view<'a>(
         return Ok(());
     }
     let is_below = |target: &Target| view.tables.contains(&target.table.oid);
-    let touches = view.calls || work.targets.iter().any(is_below);
+    let hangs = work
+        .hanging
+        .iter()
+        .any(|table| view.tables.contains(&table.oid));
+    let touches = view.calls || hangs || work.targets.iter().any(is_below);
     if !touches || view.readable.is_empty() {
         return Ok(());
     }
