@@ -198,7 +198,6 @@ fn a_materialized_view_of_a_superuser_over_anothers_function() {
     );
     planted.superuser(
         "CREATE MATERIALIZED VIEW app.told AS SELECT tenant_id, app.tells(body) AS body FROM app.notes WHERE tenant_id = '{A}' WITH NO DATA;
-         CREATE OPERATOR app.<<< (LEFTARG = text, RIGHTARG = text, FUNCTION = texteq);
          GRANT SELECT ON app.told TO {app};",
     );
     assert_eq!(planted.told("attack = 'side effect'"), [""; 0]);
