@@ -2,7 +2,7 @@
 
 mod policy_support;
 
-use pgrx_test::fixture::{ClientExt, expect_error};
+use pgrx_test::fixture::{ClientExt, Database, Server, expect_error};
 use policy_support::Stage;
 
 #[test]
@@ -202,4 +202,27 @@ fn without_a_binding_nothing_is_protected() {
         expect_error(&stage.owner().error(sql), "55000", "tenancy.bind");
     }
     assert_eq!(stage.dump(), before);
+}
+
+/// Tenants that differ would see each other's rows.
+#[test]
+fn a_collation_that_takes_tenants_for_equal_is_refused() {
+    let database = Database::new(Server::preloaded());
+    let mut superuser = database.superuser();
+    superuser.ok(
+        "SELECT tenancy.bind(tenant_setting => 'app.current_tenant_id', tenant_type => 'text');
+         CREATE SCHEMA app;
+         CREATE COLLATION app.folded (provider = libc, locale = 'C');
+         -- As ICU makes them, which not every server has.
+         UPDATE pg_collation SET collisdeterministic = false WHERE collname = 'folded';
+         CREATE TABLE app.items (id int PRIMARY KEY, tenant_id text COLLATE app.folded NOT NULL)",
+    );
+    let protect = "SELECT * FROM tenancy.protect_table('app.items', mode => 'enforce')";
+    expect_error(
+        &superuser.error(protect),
+        "42804",
+        "nondeterministic collation",
+    );
+    superuser.ok("ALTER TABLE app.items ALTER tenant_id TYPE text COLLATE \"C\"");
+    superuser.ok(protect);
 }

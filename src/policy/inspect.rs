@@ -84,6 +84,8 @@ pub struct Column {
     pub default: Option<String>,
     /// GENERATED ALWAYS AS.
     pub generated: bool,
+    /// Whether its collation takes values for equal that are not.
+    pub nondeterministic: bool,
 }
 
 /// A policy of the table.
@@ -158,6 +160,7 @@ SELECT pg_catalog.jsonb_build_object(
           JOIN under u ON u.typtype = 'd' AND t.oid = u.typbasetype)
         SELECT u.oid FROM under u WHERE u.typtype <> 'd'), NULL),
       'not_null', a.attnotnull, 'generated', a.attgenerated <> '',
+      'nondeterministic', EXISTS (SELECT FROM pg_catalog.pg_collation l WHERE l.oid = a.attcollation AND NOT l.collisdeterministic),
       'default', pg_catalog.pg_get_expr(d.adbin, d.adrelid))
     FROM pg_catalog.pg_attribute a
     LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum

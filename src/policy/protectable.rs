@@ -81,6 +81,17 @@ pub fn check_protectable(facts: &Facts, column: &str, tenant: TenantType) -> Res
             "Alter the column's type, or bind another one with tenancy.bind(tenant_type => '..').",
         ));
     }
+    if found.nondeterministic {
+        return Err(Error::new(
+            Kind::DatatypeMismatch,
+            format!(
+                "column {} of table {name} has a nondeterministic collation",
+                render::quoted(column)
+            ),
+        )
+        .detail("Tenants whose names it takes for equal would see each other's rows.")
+        .hint("Alter the column to a deterministic collation, such as \"C\"."));
+    }
     if found.generated {
         return Err(Error::new(
             Kind::WrongObjectType,
