@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use postgres::error::DbError;
 use postgres::{Client, NoTls, SimpleQueryMessage};
@@ -320,6 +321,9 @@ pub trait ClientExt {
     fn rows(&mut self, sql: &str) -> Vec<Vec<Option<String>>>;
     /// First column of all rows, in which nothing may be NULL.
     fn texts(&mut self, sql: &str) -> Vec<String>;
+    /// Returns as soon as another session is seen waiting; `event` is a column of
+    /// `pg_stat_activity` and its value. Panics after a minute.
+    fn see_waiting(&mut self, process: i64, event: &str);
 }
 
 impl ClientExt for Client {
@@ -341,6 +345,19 @@ impl ClientExt for Client {
             .into_iter()
             .map(|row| first(row).unwrap_or_else(|| panic!("expected a value: {sql}")))
             .collect()
+    }
+
+    fn see_waiting(&mut self, process: i64, event: &str) {
+        let waiting =
+            format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {process} AND {event}");
+        let begun = Instant::now();
+        while self.int(&waiting) == 0 {
+            assert!(
+                begun.elapsed() < Duration::from_secs(60),
+                "backend {process} never waited: {event}"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     fn int(&mut self, sql: &str) -> i64 {

@@ -3,8 +3,6 @@
 
 mod document_setup;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use document_setup::{ANN, BOB, OWN, World, at};
 use pgrx_test::fixture::{ClientExt, Server, expect_error};
 use postgres::error::DbError;
@@ -103,7 +101,7 @@ fn a_slow_source_can_be_cancelled() {
     let world = world();
     world.owner().ok("SELECT tenancy.register_context('apps', 'tenant_apps', 'array', visible => 'pg_sleep(3600) IS NULL', columns => '{app_key}')");
     let mut ann = world.app_as(ANN);
-    ann.ok("SET statement_timeout = '200ms'");
+    ann.ok("SET statement_timeout = '1s'");
     let error = ann.error(OWN);
     names_the_key(&error, "57014", "apps");
     assert!(
@@ -112,18 +110,14 @@ fn a_slow_source_can_be_cancelled() {
             .is_some_and(|detail| detail.contains("statement timeout"))
     );
     ann.ok("SET statement_timeout = 0");
-    let (token, done) = (ann.cancel_token(), AtomicBool::new(false));
+    let (process, token) = (ann.int("SELECT pg_backend_pid()"), ann.cancel_token());
     let error = std::thread::scope(|scope| {
-        // Sent until one of them has met the statement.
         scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                token.cancel_query(postgres::NoTls).unwrap();
-                std::thread::sleep(std::time::Duration::from_millis(50));
-            }
+            // Before the source is read, no key could be named.
+            world.admin().see_waiting(process, "wait_event = 'PgSleep'");
+            token.cancel_query(postgres::NoTls).unwrap();
         });
-        let error = ann.error(OWN);
-        done.store(true, Ordering::Relaxed);
-        error
+        ann.error(OWN)
     });
     names_the_key(&error, "57014", "apps");
     world

@@ -169,13 +169,9 @@ fn two_sessions_may_take_the_same_snapshot() {
                 other.int("SELECT count(*) FROM tenancy.expected_columns"),
             )
         });
-        let mut superuser = stage.superuser();
-        let waiting = format!(
-            "SELECT count(*) FROM pg_stat_activity WHERE pid = {process} AND wait_event_type = 'Lock'"
-        );
-        while superuser.int(&waiting) == 0 {
-            assert!(!waits.is_finished(), "it did not wait");
-        }
+        stage
+            .superuser()
+            .see_waiting(process, "wait_event_type = 'Lock'");
         owner.ok("COMMIT");
         assert_eq!(waits.join().expect("no error"), (3, 3));
     }

@@ -126,12 +126,7 @@ fn a_row_that_somebody_changes_meanwhile_is_reached() {
     let mut other = planted.stage.superuser();
     let pid = session.int("SELECT pg_backend_pid()");
     let asked = thread::spawn(move || session.texts(&ask));
-    let sleeps = format!(
-        "SELECT count(*) FROM pg_stat_activity WHERE pid = {pid} AND wait_event = 'PgSleep'"
-    );
-    while other.int(&sleeps) == 0 {
-        thread::yield_now();
-    }
+    other.see_waiting(pid, "wait_event = 'PgSleep'");
     other.ok("UPDATE app.notes SET body = 'changed' WHERE id = 2");
     let found = asked.join().expect("a result");
     for attack in ["update LEAK", "delete LEAK", "take LEAK"] {
