@@ -216,6 +216,23 @@ pub fn domain_over(type_oid: pg_sys::Oid) -> pg_sys::Oid {
     }
 }
 
+/// Has `callback` called whenever something that one of the caches holds has changed; for the life of the backend.
+pub fn call_on_change(
+    caches: &[pg_sys::SysCacheIdentifier::Type],
+    callback: unsafe extern "C-unwind" fn(pg_sys::Datum, i32, pg_sys::uint32),
+) {
+    for cache in caches {
+        // SAFETY: a static function of the right type, and a cache that this server has.
+        unsafe {
+            pg_sys::CacheRegisterSyscacheCallback(
+                *cache as i32,
+                Some(callback),
+                pg_sys::Datum::from(0usize),
+            );
+        }
+    }
+}
+
 /// Whether a role may do all that `owner` may (superusers may).
 pub fn has_privileges(role: pg_sys::Oid, owner: pg_sys::Oid) -> bool {
     // SAFETY: catalog lookups by oid.

@@ -42,13 +42,7 @@ fn create_service_role(name: Option<&CStr>) {
         for schema in spi::rows::<String>(SCHEMAS, &[])? {
             policy::grant_on(&name, &schema)?;
         }
-        let _role = ActingRole::new(extension_owner()?);
-        spi::execute(
-            "INSERT INTO tenancy.service_roles (role_name, role_oid)
-             SELECT r.rolname, r.oid FROM pg_catalog.pg_roles r WHERE r.rolname = $1
-             ON CONFLICT (role_name) DO UPDATE SET role_oid = excluded.role_oid",
-            &[name.into()],
-        )?;
+        policy::keep_role("service_roles", &name)?;
         guard::announce();
         Ok::<_, Error>(())
     };

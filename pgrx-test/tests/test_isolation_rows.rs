@@ -116,10 +116,9 @@ fn tables_that_cannot_be_read_to_find_tenants_are_told() {
     assert!(planted.results("app.notes").len() > 5);
 }
 
-#[test]
-fn a_membership_that_cannot_be_read_is_told() {
+/// A protected table of two tenants that have a member each.
+fn members() -> Stage {
     let stage = Stage::unbound();
-    let other = stage.database.role("other");
     stage.superuser().ok(&format!(
         "CREATE SCHEMA people; CREATE TABLE people.members (user_id text, tenant_id uuid);
          INSERT INTO people.members VALUES ('ann', '{A}'), ('bob', '{B}');
@@ -127,6 +126,13 @@ fn a_membership_that_cannot_be_read_is_told() {
     ));
     stage.items();
     stage.protect("app.items", "{}");
+    stage
+}
+
+#[test]
+fn a_membership_that_cannot_be_read_is_told() {
+    let stage = members();
+    let other = stage.database.role("other");
     let gate = format!("SELECT tenancy.assert_isolation('{}')", stage.app);
     let mut superuser = stage.superuser();
     superuser.ok("ALTER TABLE people.members DISABLE ROW LEVEL SECURITY; REVOKE ALL ON people.members FROM PUBLIC");
@@ -142,14 +148,7 @@ fn a_membership_that_cannot_be_read_is_told() {
 /// A policy that believes the setting lets a member of one tenant say that he is another.
 #[test]
 fn a_tenant_that_is_only_said() {
-    let stage = Stage::unbound();
-    stage.superuser().ok(&format!(
-        "CREATE SCHEMA people; CREATE TABLE people.members (user_id text, tenant_id uuid);
-         INSERT INTO people.members VALUES ('ann', '{A}'), ('bob', '{B}');
-         SELECT tenancy.bind(tenant_setting => 'app.current_tenant_id', membership => 'people.members')"
-    ));
-    stage.items();
-    stage.protect("app.items", "{}");
+    let stage = members();
     stage.owner().ok(&format!(
         "CREATE TABLE app.said (tenant_id uuid); INSERT INTO app.said VALUES ('{A}'), ('{B}');
          ALTER TABLE app.said ENABLE ROW LEVEL SECURITY;

@@ -8,6 +8,7 @@ use std::cell::UnsafeCell;
 
 use pgrx::prelude::*;
 
+use crate::catalog;
 use crate::context::hot;
 
 /// What the callback compares with and writes to.
@@ -92,18 +93,15 @@ pub fn init() {
             Some(relation_invalidated),
             pg_sys::Datum::from(0usize),
         );
-        for cache in [
+    }
+    catalog::call_on_change(
+        &[
             pg_sys::SysCacheIdentifier::PROCOID,
             pg_sys::SysCacheIdentifier::OPEROID,
             pg_sys::SysCacheIdentifier::ENUMOID,
-        ] {
-            pg_sys::CacheRegisterSyscacheCallback(
-                cache as i32,
-                Some(function_invalidated),
-                pg_sys::Datum::from(0usize),
-            );
-        }
-    }
+        ],
+        function_invalidated,
+    );
 }
 
 /// The current generation.

@@ -43,20 +43,14 @@ thread_local! {
 
 /// Registers the callback for what roles are and whom they belong to; called once from `_PG_init`.
 pub fn init() {
-    // SAFETY: the callback is a static function of the right type.
-    unsafe {
-        for cache in [
+    catalog::call_on_change(
+        &[
             pg_sys::SysCacheIdentifier::AUTHOID,
             pg_sys::SysCacheIdentifier::AUTHMEMMEMROLE,
             pg_sys::SysCacheIdentifier::DATABASEOID,
-        ] {
-            pg_sys::CacheRegisterSyscacheCallback(
-                cache as i32,
-                Some(roles_changed),
-                pg_sys::Datum::from(0usize),
-            );
-        }
-    }
+        ],
+        roles_changed,
+    );
 }
 
 #[pg_guard]

@@ -81,17 +81,8 @@ pub fn begin(work: &Work<'_>) -> Result<Absence> {
 
 /// How many tables are above it, along the keys by which its rows are somebody's.
 pub fn depth(target: &Target, targets: &[Target], so_far: usize) -> usize {
-    let Belonging::Parent(link) = &target.belonging else {
-        return so_far;
-    };
-    let key = target
-        .table
-        .foreign_keys
-        .iter()
-        .find(|key| key.name == *link);
-    let parent = key.and_then(|key| targets.iter().find(|other| other.table.oid == key.parent));
-    match parent {
-        Some(parent) if so_far < targets.len() => depth(parent, targets, so_far + 1),
+    match target.parent(targets) {
+        Some((_, parent)) if so_far < targets.len() => depth(parent, targets, so_far + 1),
         _ => so_far,
     }
 }

@@ -149,13 +149,8 @@ fn condition(
             }
             Some(text)
         }
-        Belonging::Parent(link) => {
-            let key = target
-                .table
-                .foreign_keys
-                .iter()
-                .find(|key| key.name == *link)?;
-            let parent = targets.iter().find(|other| other.table.oid == key.parent)?;
+        Belonging::Parent(_) => {
+            let (key, parent) = target.parent(targets)?;
             if depth == DEEPEST {
                 return None;
             }
@@ -183,18 +178,7 @@ fn link_values(
     party: &Party,
     targets: &[Target],
 ) -> Result<Option<Vec<(String, String)>>> {
-    let Belonging::Parent(link) = &target.belonging else {
-        return Ok(None);
-    };
-    let Some(key) = target
-        .table
-        .foreign_keys
-        .iter()
-        .find(|key| key.name == *link)
-    else {
-        return Ok(None);
-    };
-    let Some(parent) = targets.iter().find(|other| other.table.oid == key.parent) else {
+    let Some((key, parent)) = target.parent(targets) else {
         return Ok(None);
     };
     let Some(of_parent) = condition(parent, party, targets, "t", 1) else {

@@ -133,6 +133,19 @@ pub struct Target {
     pub shared: bool,
 }
 
+impl Target {
+    /// The foreign key by which its rows belong to a parent, and that parent among all tables.
+    pub fn parent<'a>(&'a self, targets: &'a [Target]) -> Option<(&'a Key, &'a Target)> {
+        let Belonging::Parent(link) = &self.belonging else {
+            return None;
+        };
+        let mut keys = self.table.foreign_keys.iter();
+        let key = keys.find(|key| key.name == *link)?;
+        let parent = targets.iter().find(|other| other.table.oid == key.parent)?;
+        Some((key, parent))
+    }
+}
+
 const TABLE: &str = "
 SELECT pg_catalog.jsonb_build_object(
   'oid', c.oid::pg_catalog.int8, 'schema', n.nspname, 'name', c.relname, 'owner', c.relowner::pg_catalog.int8,

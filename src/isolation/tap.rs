@@ -14,12 +14,7 @@ pub fn lines(findings: &[Finding]) -> Vec<String> {
 
 fn line(number: usize, finding: &Finding) -> String {
     let ok = if finding.fails() { "not ok" } else { "ok" };
-    let what = format!(
-        "{}: {}: {}",
-        finding.relation,
-        finding.attack,
-        finding.verdict.word()
-    );
+    let what = finding.headline();
     // A number sign would begin a directive, a new line another test.
     let mut line = format!(
         "{ok} {number} - {}",

@@ -153,14 +153,19 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// In one line.
-    pub fn line(&self) -> String {
-        let mut line = format!(
+    /// In one line, without the detail.
+    pub fn headline(&self) -> String {
+        format!(
             "{}: {}: {}",
             self.relation,
             self.attack,
             self.verdict.word()
-        );
+        )
+    }
+
+    /// In one line.
+    pub fn line(&self) -> String {
+        let mut line = self.headline();
         if let Some(detail) = &self.detail {
             line.push_str(&format!(": {detail}"));
         }

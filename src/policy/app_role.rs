@@ -114,12 +114,19 @@ fn register(name: &str) -> Result<()> {
     if !administers.unwrap_or(false) && !registry::administers_database(caller) {
         return Ok(());
     }
+    keep("app_roles", name)
+}
+
+/// Keeps a role by name and oid in a table of the registry that has a row for each such role.
+pub fn keep(table: &str, role: &str) -> Result<()> {
     let _role = ActingRole::new(extension_owner()?);
     spi::execute(
-        "INSERT INTO tenancy.app_roles (role_name, role_oid)
-         SELECT r.rolname, r.oid FROM pg_catalog.pg_roles r WHERE r.rolname = $1
-         ON CONFLICT (role_name) DO UPDATE SET role_oid = excluded.role_oid",
-        &[name.into()],
+        &format!(
+            "INSERT INTO tenancy.{table} (role_name, role_oid)
+             SELECT r.rolname, r.oid FROM pg_catalog.pg_roles r WHERE r.rolname = $1
+             ON CONFLICT (role_name) DO UPDATE SET role_oid = excluded.role_oid"
+        ),
+        &[role.into()],
     )
 }
 

@@ -75,7 +75,7 @@ mod unique_catalog;
 mod unique_keys;
 mod unprotect;
 
-pub use app_role::{grant_on, make as make_bound_role};
+pub use app_role::{grant_on, keep as keep_role, make as make_bound_role};
 pub use auto_switch::mend as mend_auto_protect;
 pub use entry::given;
 pub use model::{Command, Options, Template};

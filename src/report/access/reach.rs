@@ -60,6 +60,13 @@ impl Reaches {
             super_admin: choose(self.super_admin, other.super_admin),
         }
     }
+
+    fn map(self, of: fn(Reach) -> Reach) -> Self {
+        Self {
+            ordinary: of(self.ordinary),
+            super_admin: of(self.super_admin),
+        }
+    }
 }
 
 /// What is known of tables that sub-selects read, in names as they are deparsed without a search_path, and
@@ -299,12 +306,9 @@ fn exists(query: &str, scope: Scope<'_>, known: Known<'_>) -> Reaches {
         known.is_tenant(query.table, own) && scope.is_tenant_from_below(outer, known)
     });
     if scope.has_tenant(known) && !same_tenant {
-        return bounds.combined(Reaches::of(Reach::Nothing), |bound, nothing| {
-            if bound == nothing {
-                nothing
-            } else {
-                Reach::All
-            }
+        return bounds.map(|bound| match bound {
+            Reach::Nothing => Reach::Nothing,
+            _ => Reach::All,
         });
     }
     bounds
