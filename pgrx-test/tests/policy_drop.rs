@@ -91,6 +91,52 @@ fn dropping_the_schema_of_the_extension_closes_too() {
     assert_eq!(stage.tenant(B).int(COUNT), 0);
 }
 
+/// CASCADE takes what others own, the extension included, from whoever owns the schema.
+#[test]
+fn the_owner_of_the_schema_closes_too() {
+    for (owns, command) in [
+        (
+            "ALTER DATABASE {database} OWNER TO {other}",
+            "DROP SCHEMA public CASCADE",
+        ),
+        (
+            "ALTER SCHEMA public OWNER TO {other}",
+            "DROP SCHEMA public CASCADE",
+        ),
+        (
+            "ALTER SCHEMA public OWNER TO {other}",
+            "DROP OWNED BY CURRENT_USER CASCADE",
+        ),
+        (
+            "ALTER SCHEMA public OWNER TO {other}",
+            "DROP OWNED BY {other} CASCADE",
+        ),
+    ] {
+        let stage = Stage::new();
+        let other = stage.database.role("other");
+        let filled = |sql: &str| {
+            sql.replace("{other}", &other)
+                .replace("{database}", &stage.database.name)
+        };
+        stage.items();
+        stage.owner().ok(
+            "ALTER TABLE app.items ENABLE ROW LEVEL SECURITY; CREATE POLICY mine ON app.items USING (true)",
+        );
+        stage.protect("app.items", "{}");
+        assert_eq!(stage.tenant(B).int(COUNT), 1);
+        stage.superuser().ok(&filled(owns));
+        let mut session = if command.contains("{other}") {
+            stage.superuser()
+        } else {
+            stage.database.connect(&other)
+        };
+        session.ok(&filled(command));
+        let gone = "SELECT count(*) FROM pg_extension WHERE extname = 'pg_tenancy'";
+        assert_eq!(stage.superuser().int(gone), 0, "{command}");
+        assert_eq!(stage.tenant(B).int(COUNT), 0, "{owns}: {command}");
+    }
+}
+
 #[test]
 fn a_closed_table_is_protected_again_after_a_new_installation() {
     let stage = Stage::new();
@@ -138,9 +184,10 @@ fn other_commands_are_left_alone() {
         .ok("CREATE SCHEMA other; CREATE TABLE other.t (a int);
          DROP SCHEMA other CASCADE; DROP EXTENSION IF EXISTS hstore CASCADE;
          DROP EXTENSION plpgsql CASCADE; CREATE EXTENSION plpgsql");
-    stage.owner().ok("DROP OWNED BY CURRENT_USER RESTRICT"
-        .replace("DROP OWNED BY CURRENT_USER RESTRICT", "SELECT 1")
-        .as_str());
+    let other = stage.database.role("other");
+    stage.superuser().ok(&format!(
+        "CREATE TABLE app.others (a int); ALTER TABLE app.others OWNER TO {other}; DROP OWNED BY {other} CASCADE"
+    ));
     assert_eq!(stage.dump(), before);
 }
 

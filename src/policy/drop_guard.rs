@@ -2,12 +2,14 @@
 //!
 //! The policies go with the functions that they call, and what a user's own permissive policy shows
 //! would then be shown of every tenant. Owns the event trigger that puts a policy nobody passes on
-//! each enforced table first. Must never act on any other command, nor for a caller who may not drop
-//! the extension: his command fails by itself.
+//! each enforced table first. Must never act on any other command, nor for a caller who may not run
+//! this one: it fails by itself. The owner of the extension's schema may: CASCADE asks for no rights on
+//! what it takes.
 
 use pgrx::list::List;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
+use serde::Deserialize;
 
 use super::apply;
 use super::inspect;
@@ -37,25 +39,26 @@ pub unsafe extern "C-unwind" fn close_before_drop(
 ) -> pg_sys::Datum {
     // SAFETY: an event trigger's call has an EventTriggerData node as its context, whose parse tree
     // lives during the call.
-    let drops_us = unsafe {
+    let whose_right = unsafe {
         let context = (*frame).context;
-        !context.is_null()
-            && (*context).type_ == pg_sys::NodeTag::T_EventTriggerData
-            && drops_extension((*context.cast::<pg_sys::EventTriggerData>()).parsetree)
+        if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_EventTriggerData {
+            return pg_sys::Datum::from(0);
+        }
+        drops_extension((*context.cast::<pg_sys::EventTriggerData>()).parsetree)
     };
-    if drops_us {
+    if whose_right.is_some_and(catalog::acts_as) {
         close().or_raise();
     }
     pg_sys::Datum::from(0)
 }
 
-/// Whether the command takes the extension with it by CASCADE.
+/// The role whose rights a command needs that takes the extension with it by CASCADE; `None` for all others.
 ///
 /// # Safety
 /// `tree` is null or a valid parse tree.
-unsafe fn drops_extension(tree: *mut pg_sys::Node) -> bool {
+unsafe fn drops_extension(tree: *mut pg_sys::Node) -> Option<pg_sys::Oid> {
     if tree.is_null() {
-        return false;
+        return None;
     }
     // SAFETY: each cast follows the node's tag.
     unsafe {
@@ -63,25 +66,36 @@ unsafe fn drops_extension(tree: *mut pg_sys::Node) -> bool {
             pg_sys::NodeTag::T_DropStmt => {
                 let statement = tree.cast::<pg_sys::DropStmt>();
                 if (*statement).behavior != pg_sys::DropBehavior::DROP_CASCADE {
-                    return false;
+                    return None;
                 }
-                let named = names_of((*statement).objects);
+                let names = |name: &str| {
+                    names_of((*statement).objects)
+                        .iter()
+                        .any(|named| named == name)
+                };
                 match (*statement).removeType {
-                    pg_sys::ObjectType::OBJECT_EXTENSION => {
-                        named.iter().any(|name| name == "pg_tenancy")
+                    pg_sys::ObjectType::OBJECT_EXTENSION if names("pg_tenancy") => {
+                        Some(home()?.owner())
                     }
                     pg_sys::ObjectType::OBJECT_SCHEMA => {
-                        extension_home().is_some_and(|(schema, _)| named.contains(&schema))
+                        let home = home()?;
+                        names(&home.schema).then(|| home.schema_owner())
                     }
-                    _ => false,
+                    _ => None,
                 }
             }
             pg_sys::NodeTag::T_DropOwnedStmt => {
                 let statement = tree.cast::<pg_sys::DropOwnedStmt>();
-                (*statement).behavior == pg_sys::DropBehavior::DROP_CASCADE
-                    && extension_home().is_some_and(|(_, owner)| owns((*statement).roles, owner))
+                if (*statement).behavior != pg_sys::DropBehavior::DROP_CASCADE {
+                    return None;
+                }
+                let home = home()?;
+                nodes_of((*statement).roles)
+                    .into_iter()
+                    .map(|role| pg_sys::get_rolespec_oid(role.cast::<pg_sys::RoleSpec>(), true))
+                    .find(|role| [home.owner(), home.schema_owner()].contains(role))
             }
-            _ => false,
+            _ => None,
         }
     }
 }
@@ -116,33 +130,36 @@ unsafe fn nodes_of(list: *mut pg_sys::List) -> Vec<*mut pg_sys::Node> {
     })
 }
 
-/// # Safety
-/// `roles` is null or a list of `RoleSpec` nodes.
-unsafe fn owns(roles: *mut pg_sys::List, owner: pg_sys::Oid) -> bool {
-    // SAFETY: by the caller's promise.
-    unsafe {
-        nodes_of(roles)
-            .into_iter()
-            .any(|role| pg_sys::get_rolespec_oid(role.cast::<pg_sys::RoleSpec>(), true) == owner)
+/// Where the extension is, and whose both are.
+#[derive(Deserialize)]
+struct Home {
+    schema: String,
+    schema_owner: u32,
+    owner: u32,
+}
+
+impl Home {
+    fn schema_owner(&self) -> pg_sys::Oid {
+        pg_sys::Oid::from(self.schema_owner)
+    }
+
+    fn owner(&self) -> pg_sys::Oid {
+        pg_sys::Oid::from(self.owner)
     }
 }
 
-/// Schema and owner of the extension.
-fn extension_home() -> Option<(String, pg_sys::Oid)> {
-    let home: Option<(String, u32)> = spi::row(
-        "SELECT pg_catalog.jsonb_build_array(n.nspname, e.extowner::pg_catalog.int8)::pg_catalog.text
+fn home() -> Option<Home> {
+    spi::row(
+        "SELECT pg_catalog.jsonb_build_object('schema', n.nspname, 'schema_owner', n.nspowner::pg_catalog.int8,
+             'owner', e.extowner::pg_catalog.int8)::pg_catalog.text
          FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
          WHERE e.extname = 'pg_tenancy'",
         &[],
     )
-    .or_raise();
-    home.map(|(schema, owner)| (schema, pg_sys::Oid::from(owner)))
+    .or_raise()
 }
 
 fn close() -> Result<()> {
-    if !extension_home().is_some_and(|(_, owner)| catalog::acts_as(owner)) {
-        return Ok(());
-    }
     apply::see_own_changes();
     for (relation, row) in store::all()? {
         if row.mode != "enforce" {
