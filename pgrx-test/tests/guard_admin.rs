@@ -183,6 +183,18 @@ fn an_admin_sets_roles_in_a_table_of_its_own_for_users_of_his_tenant_alone() {
     );
 }
 
+/// The role is in another table: taking the membership takes the role with it.
+#[test]
+fn nobody_is_removed_by_who_ranks_below() {
+    let agents = System::agents();
+    let remove = |number| format!("DELETE FROM users WHERE id = '{}'", user(number));
+    agents.refused(ADMIN, ORG_A, &remove(SUPER_ADMIN));
+    agents.refused(SUPER_ADMIN, ORG_A, &remove(SUPER_ADMIN));
+    agents.refused(MEMBER, ORG_A, &remove(ADMIN));
+    agents.allowed(ADMIN, ORG_A, &remove(MEMBER));
+    agents.allowed(ADMIN, ORG_A, &remove(ADMIN));
+}
+
 #[test]
 fn users_of_another_tenant_cannot_be_taken() {
     let agents = System::agents();

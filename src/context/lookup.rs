@@ -102,7 +102,8 @@ pub fn memberships(
     Ok(found)
 }
 
-fn role(query: &Query, user: &str, snapshot: Snapshot) -> Result<Option<Box<str>>> {
+/// The role that a user has by the table of roles.
+pub fn role(query: &Query, user: &str, snapshot: Snapshot) -> Result<Option<Box<str>>> {
     let mut roles = Vec::new();
     run(
         query,

@@ -411,13 +411,30 @@ impl Reader<'_> {
             None => None,
         };
         Ok(Grant {
-            rank: self.rank(role.as_deref()),
+            rank: self.rank(role.as_deref()).max(self.rank_elsewhere(row)?),
             kept: if row_tenant.is_some() && row_tenant.as_ref() == tenant {
                 Kept::InTenant
             } else {
                 Kept::Elsewhere
             },
         })
+    }
+
+    /// The rank that a membership brings its user by a table of roles.
+    fn rank_elsewhere(&self, row: pg_sys::HeapTuple) -> Result<Rank> {
+        let relation = |table: &Option<BoundTable>| table.as_ref().map(|table| table.relation);
+        let Some(query) = &self.binding.role_query else {
+            return Ok(Rank::Member);
+        };
+        if relation(&self.binding.role_table) == relation(&self.binding.membership) {
+            // Judged as a role by itself.
+            return Ok(Rank::Member);
+        }
+        let Some(user) = self.text(row, &self.binding.membership_user)? else {
+            return Ok(Rank::Member);
+        };
+        let role = lookup::role(query, &user, Snapshot::Before(self.fired.command()))?;
+        Ok(self.rank(role.as_deref()))
     }
 
     /// A user's role as a grant: in the actor's tenant only if the user is in no other.
