@@ -53,6 +53,12 @@ fn the_role_can_do_what_an_application_does_and_nothing_else() {
     stage
         .role_as(&app, A)
         .ok(&format!("INSERT INTO app.later (tenant_id) VALUES ('{A}')"));
+    for table in ["app.items", "app.later"] {
+        let more = format!(
+            "SELECT has_table_privilege('{app}', '{table}', 'REFERENCES, TRIGGER, TRUNCATE')"
+        );
+        assert_eq!(stage.superuser().text(&more).as_deref(), Some("f"));
+    }
     let attributes = "SELECT rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR NOT rolcanlogin FROM pg_roles WHERE rolname = ";
     assert_eq!(
         stage
@@ -150,9 +156,16 @@ fn views_that_show_all_tenants_are_not_granted() {
         "CREATE VIEW app.all_rows AS SELECT * FROM app.items;
          CREATE MATERIALIZED VIEW app.kept AS SELECT * FROM app.items;
          CREATE VIEW app.own_rows WITH (security_invoker) AS SELECT * FROM app.items;
-         CREATE VIEW app.bound AS SELECT * FROM app.items; ALTER VIEW app.bound OWNER TO {}",
-        stage.owner
+         CREATE VIEW app.bound AS SELECT * FROM app.items; ALTER VIEW app.bound OWNER TO {owner};
+         GRANT SELECT ON app.all_rows, app.kept TO {owner};
+         CREATE VIEW app.nested AS SELECT * FROM app.all_rows; ALTER VIEW app.nested OWNER TO {owner};
+         CREATE VIEW app.copied AS SELECT * FROM app.kept; ALTER VIEW app.copied OWNER TO {owner};
+         CREATE TABLE app.loose (id int, tenant_id uuid); ALTER TABLE app.loose OWNER TO {owner};
+         CREATE VIEW app.of_its_owner AS SELECT * FROM app.loose; ALTER VIEW app.of_its_owner OWNER TO {owner}",
+        owner = stage.owner
     ));
+    stage.protect("app.items", "{}");
+    stage.protect("app.loose", r#"{"force": false}"#);
     let app = name(&stage, "views");
     stage.superuser().ok(&format!(
         "SELECT tenancy.create_app_role('{app}', '{{app}}')"
@@ -162,6 +175,9 @@ fn views_that_show_all_tenants_are_not_granted() {
         ("kept", "f"),
         ("own_rows", "t"),
         ("bound", "t"),
+        ("nested", "f"),
+        ("copied", "f"),
+        ("of_its_owner", "f"),
     ] {
         let sql = format!("SELECT has_table_privilege('{app}', 'app.{view}', 'SELECT')");
         assert_eq!(

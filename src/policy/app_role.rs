@@ -66,11 +66,13 @@ SELECT pg_catalog.jsonb_build_object(
   'may_create', pg_catalog.has_schema_privilege($2, n.oid, 'CREATE'))::pg_catalog.text
 FROM pg_catalog.pg_namespace n
 LEFT JOIN (pg_catalog.pg_class c JOIN pg_catalog.pg_roles o ON o.oid = c.relowner
-   -- A view acts as its owner, unless it says otherwise: one that row security does not bind shows
-   -- the rows of all tenants.
-   CROSS JOIN LATERAL (SELECT coalesce('security_invoker=true' = ANY (c.reloptions)
-       OR 'security_invoker=on' = ANY (c.reloptions) OR 'security_invoker=1' = ANY (c.reloptions), false)
-       OR NOT (o.rolsuper OR o.rolbypassrls) AS safe) s)
+   -- A view acts as its owner, unless it says otherwise: where row security does not bind him, it shows the
+   -- rows of all tenants.
+   CROSS JOIN LATERAL (SELECT NOT EXISTS (
+       SELECT FROM tenancy.view_reads w
+       JOIN pg_catalog.pg_roles a ON a.oid = w.acting JOIN pg_catalog.pg_class t ON t.oid = w.relation
+       WHERE w.view = c.oid AND (a.rolsuper OR a.rolbypassrls OR t.relkind IN ('m', 'f')
+           OR (t.relrowsecurity AND NOT t.relforcerowsecurity AND pg_catalog.pg_has_role(a.oid, t.relowner, 'USAGE')))) AS safe) s)
   ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
       AND d.objid = c.oid AND d.deptype = 'e')
