@@ -171,13 +171,15 @@ fn repeatable_read_keeps_its_answer_and_caches_none() {
 }
 
 /// The commit of another session lands while the lookup runs: after its snapshot, before its answer
-/// is kept. An advisory lock holds the lookup there.
+/// is kept. An advisory lock holds the lookup there; then a table that it has not locked yet brings the
+/// message.
 #[test]
 fn a_commit_during_a_lookup_is_not_lost() {
     for begin in ["", "BEGIN"] {
         let tables = format!(
-            "{MEMBERS} CREATE FUNCTION held(boolean) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
-               BEGIN PERFORM pg_advisory_lock_shared(7), pg_advisory_unlock_shared(7); RETURN $1; END $$;"
+            "{MEMBERS} CREATE TABLE door ();
+             CREATE FUNCTION held(boolean) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
+               BEGIN PERFORM pg_advisory_lock_shared(7), pg_advisory_unlock_shared(7); PERFORM FROM public.door; RETURN $1; END $$;"
         );
         let bind = "SELECT tenancy.bind(membership => 'members', membership_active => 'public.held(active)')";
         let world = World::bound(Server::preloaded(), &tables, bind);

@@ -66,7 +66,16 @@ fn okr() {
     assert_shows(
         &printed(System::Okr),
         &[
-            "Objective 1 of A",
+            // A's dashboard, and B's.
+            "| 20       100         25          25 ",
+            "| 20       100         0           50 ",
+            "SELECT count(*) FROM objectives WHERE tenant_id = md5('org-a')::uuid;\n+-------+\n| count |\n+=======+\n| 0     |",
+            "UPDATE objectives SET title = 'mine' WHERE tenant_id = md5('org-a')::uuid;\n  0 rows",
+            "DELETE FROM objectives WHERE tenant_id = md5('org-a')::uuid;\n  0 rows",
+            // C, before and after.
+            "DETAIL: The current user has no active membership in any tenant.",
+            "| 100          Objective 1 of A |",
+            "DETAIL: app.current_user_id is not set in this transaction.",
             "ERROR 42501: new row violates row-level security policy for table \"objectives\"",
             "ERROR 42501: no tenant context",
         ],

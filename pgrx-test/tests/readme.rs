@@ -138,10 +138,18 @@ fn the_two_commands_exist_and_the_demo_runs() {
         assert!(CARGO_CONFIG.contains(&defined), "{alias}");
     }
     let demo = Command::new(env!("CARGO_BIN_EXE_pgrx-test"))
-        .arg("demo")
+        .args(["demo", "--keep"])
         .output()
         .expect("it starts");
     let printed = String::from_utf8_lossy(&demo.stdout);
+    // Pasted, as a reader does; stopped before anything is judged.
+    let after = |line: &str| printed.split_once(line)?.1.lines().nth(1);
+    let answered = after("Connect as the application with").zip(after("and begin with"));
+    let answered = answered.map(|(psql, begin)| {
+        let ask = "SELECT count(*) || ' of A' FROM objectives WHERE tenant_id = md5('org-a')::uuid; SELECT count(*) || ' of all' FROM objectives;";
+        shell(&format!("echo \"{begin} {ask}\" | {psql} -At"))
+    });
+    let stopped = after("Stop it with").map(shell);
     assert!(
         demo.status.success(),
         "{printed}\n{}",
@@ -154,6 +162,19 @@ fn the_two_commands_exist_and_the_demo_runs() {
     ] {
         assert!(printed.contains(expected), "{expected:?} in:\n{printed}");
     }
+    let answered = answered.expect("a line for psql");
+    assert!(answered.contains("100 of A\n100 of all"), "{answered}");
+    assert_eq!(stopped.as_deref(), Some(""));
+}
+
+fn shell(line: &str) -> String {
+    let ran = Command::new("sh").args(["-c", line]).output();
+    let ran = ran.expect("a shell");
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&ran.stdout),
+        String::from_utf8_lossy(&ran.stderr)
+    )
 }
 
 #[test]
