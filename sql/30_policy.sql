@@ -131,7 +131,7 @@ RETURNS void
 LANGUAGE sql VOLATILE PARALLEL UNSAFE
 AS $$ SELECT tenancy.create_app_role_as_text($1, $2::pg_catalog.text[], $3) $$;
 COMMENT ON FUNCTION tenancy.create_app_role(name, name[], boolean) IS
-'a role for an application: bound by row security, owning nothing, reading and writing the tables of the schemas, new ones too; with the rights of the caller';
+'a role for an application: bound by row security, owning nothing, reading and writing the tables of the schemas, new ones too, and the views that show nothing past row security. Views and materialized views made later are granted as tables are, by Postgres: tenancy.validate() looks at them. With the rights of the caller';
 
 CREATE FUNCTION tenancy.close_before_drop() RETURNS event_trigger
 LANGUAGE c VOLATILE PARALLEL UNSAFE
