@@ -2,46 +2,83 @@
 
 CREATE VIEW tenancy.tenant_keys AS
 -- Step by step: the planner knows nothing of how many tables there are, and would pair all with all.
-WITH tables AS MATERIALIZED (SELECT t.* FROM tenancy.tenant_tables t WHERE t.tenant_number IS NOT NULL),
+WITH tables AS MATERIALIZED (SELECT t.* FROM tenancy.tenant_tables t WHERE t.tenant_number IS NOT NULL OR t.template = 'child'),
+-- By which a child belongs to its tenant.
+followed AS MATERIALIZED (
+    SELECT t.relation, coalesce(t.options ->> 'foreign_key', p.made ->> 'link') AS name
+    FROM tables t JOIN tenancy.protection p ON p.schema_name = t.schema AND p.table_name = t.name WHERE t.template = 'child'),
 keys AS MATERIALIZED (
-    SELECT con.oid AS key, con.conname AS name, con.conrelid AS child, con.confrelid AS parent, con.conkey, con.confkey, con.conpfeqop, con.confdeltype AS on_delete
-    FROM pg_catalog.pg_constraint con WHERE con.contype = 'f' AND con.conparentid = 0),
+    SELECT con.oid AS key, con.conname AS name, con.conrelid AS child, con.confrelid AS parent, con.conkey, con.confkey, con.conpfeqop, con.confdeltype AS on_delete,
+           con.conparentid <> 0 AS inherited, con.convalidated AS checked
+    FROM pg_catalog.pg_constraint con WHERE con.contype = 'f'),
 with_child AS MATERIALIZED (
     SELECT k.*, c.schema, c.mode AS child_mode, c.is_partition, c.tenant_number AS child_number, c.tenant_column AS child_column
-    FROM keys k JOIN tables c ON c.relation = k.child),
+    FROM keys k JOIN tables c ON c.relation = k.child LEFT JOIN followed f ON f.relation = k.child
+    WHERE c.tenant_number IS NOT NULL OR k.name <> f.name),
 with_parent AS MATERIALIZED (
     SELECT k.*, p.mode AS parent_mode, p.template AS parent_template, p.bound_as AS parent_bound, p.tenant_number AS parent_number, p.tenant_column AS parent_column
     FROM with_child k JOIN tables p ON p.relation = k.parent)
-SELECT * FROM with_parent;
-COMMENT ON VIEW tenancy.tenant_keys IS 'foreign keys between tenant tables, for validation';
+SELECT k.*, EXISTS (SELECT FROM ROWS FROM (pg_catalog.unnest(k.conkey), pg_catalog.unnest(k.confkey)) AS c(own, parents)
+                    WHERE c.own = k.child_number AND c.parents = k.parent_number) AS carries
+FROM with_parent k;
+COMMENT ON VIEW tenancy.tenant_keys IS 'foreign keys between tenant tables, but those by which a child belongs to its tenant, for validation; inherited: copy of a partition; carries: has the tenant of both; checked: for all rows';
 
 CREATE VIEW tenancy.tenant_links AS
-SELECT l.key, l.name, l.conkey, l.confkey, l.on_delete, l.schema, l.child, l.child_mode, l.parent, l.parent_mode, l.parent_template, l.parent_bound
-FROM tenancy.tenant_keys l
-WHERE NOT EXISTS (
-    -- The key itself, or another that says the same and the tenant.
-    SELECT FROM pg_catalog.pg_constraint o
-    CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(o.conkey), pg_catalog.unnest(o.confkey)) AS k(own, parents)
-    WHERE o.contype = 'f' AND o.conrelid = l.child AND o.confrelid = l.parent AND o.conkey @> l.conkey
-      AND k.own = l.child_number AND k.parents = l.parent_number);
-COMMENT ON VIEW tenancy.tenant_links IS 'foreign keys between tenant tables that do not carry the tenant, for validation';
+WITH keys AS MATERIALIZED (SELECT k.* FROM tenancy.tenant_keys k),
+-- What else says the same and the tenant, or the key itself.
+held AS MATERIALIZED (
+    SELECT k.key, pg_catalog.bool_or(o.checked) AS held, pg_catalog.min(o.key) AS unchecked
+    FROM keys k JOIN keys o ON o.child = k.child AND o.parent = k.parent
+    WHERE o.carries AND o.conkey @> k.conkey AND o.confkey @> k.confkey
+    GROUP BY k.key)
+SELECT k.key, k.name, k.conkey, k.confkey, k.on_delete, k.schema, k.child, k.child_mode, k.parent, k.parent_mode, k.carries, h.unchecked,
+       NOT k.carries AND (k.child_number IS NULL OR k.parent_number IS NULL OR coalesce(k.parent_bound = 'membership', false)
+                          OR coalesce(k.parent_template IN ('shared_read', 'member_read'), false)) AS shared
+FROM keys k LEFT JOIN held h ON h.key = k.key
+-- By its tenant alone, a row points at no other's.
+WHERE NOT k.inherited AND h.held IS NOT TRUE AND NOT (k.carries AND pg_catalog.cardinality(k.conkey) = 1);
+COMMENT ON VIEW tenancy.tenant_links IS 'foreign keys between tenant tables that do not keep rows within their tenant, for validation; unchecked: a key that would, were it checked for all rows; shared: none can';
 GRANT SELECT ON tenancy.tenant_keys, tenancy.tenant_links TO PUBLIC;
 
-CREATE FUNCTION tenancy.link_statement(child oid, parent oid, parent_mode text) RETURNS text
+CREATE FUNCTION tenancy.link_statement(child oid, parent oid, parent_mode text, unchecked oid) RETURNS text
 LANGUAGE sql STABLE PARALLEL UNSAFE
-RETURN CASE WHEN parent_mode = 'enforce' THEN '' ELSE tenancy.protect_statement(parent) || '; ' END
-    || tenancy.protect_statement(child, '{"foreign_keys": "replace"}');
-COMMENT ON FUNCTION tenancy.link_statement(oid, oid, text) IS 'the statements that make the keys of a table carry the tenant';
+RETURN CASE WHEN unchecked IS NOT NULL
+            -- A column that only some versions have.
+            THEN (SELECT pg_catalog.format(CASE WHEN (pg_catalog.to_jsonb(con) ->> 'conenforced')::boolean IS FALSE
+                                                THEN 'ALTER TABLE %s ALTER CONSTRAINT %I ENFORCED' ELSE 'ALTER TABLE %s VALIDATE CONSTRAINT %I' END,
+                                           tenancy.qualified_name(con.conrelid), con.conname)
+                  FROM pg_catalog.pg_constraint con WHERE con.oid = unchecked)
+            ELSE CASE WHEN parent_mode = 'enforce' THEN '' ELSE tenancy.protect_statement(parent) || '; ' END
+                || tenancy.protect_statement(child, '{"foreign_keys": "replace"}') END;
+COMMENT ON FUNCTION tenancy.link_statement(oid, oid, text, oid) IS
+'the statements that make the keys of a table carry the tenant, or that check the rows for one that does';
+
+CREATE FUNCTION tenancy.holds_one_tenant(relation oid, tenant_number smallint) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE SET enable_nestloop = on
+BEGIN ATOMIC
+    WITH RECURSIVE up AS (
+        SELECT holds_one_tenant.relation AS relation
+        UNION ALL SELECT i.inhparent FROM up JOIN pg_catalog.pg_inherits i ON i.inhrelid = up.relation)
+    SELECT EXISTS (
+        SELECT FROM up JOIN pg_catalog.pg_inherits i ON i.inhrelid = up.relation
+        JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = i.inhparent AND p.partstrat = 'l'
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = i.inhparent AND a.attnum = p.partattrs[0]
+        JOIN pg_catalog.pg_attribute t ON t.attrelid = holds_one_tenant.relation AND t.attnum = tenant_number AND t.attname = a.attname
+        JOIN pg_catalog.pg_class c ON c.oid = up.relation
+        WHERE tenancy.expression_text(c.relpartbound, c.oid) ~ '^FOR VALUES IN \((''[^'']*''|-?\d+)\)$');
+END;
+COMMENT ON FUNCTION tenancy.holds_one_tenant(oid, smallint) IS 'whether a partition is for the rows of one tenant only, for validation';
 
 INSERT INTO tenancy.rules (code, topic, level, title, why, reference, query) VALUES
-('key-without-tenant', 'keys', 'warn', 'A foreign key between tenant tables does not carry the tenant',
- 'Postgres checks keys past row security: a row can point at another tenant''s.', 'https://www.postgresql.org/docs/current/ddl-rowsecurity.html',
+('key-without-tenant', 'keys', 'warn', 'A foreign key between tenant tables does not keep rows within their tenant',
+ 'Postgres checks keys past row security, and those that are NOT VALID or NOT ENFORCED not for all rows: a row can point at another tenant''s.',
+ 'https://www.postgresql.org/docs/current/ddl-rowsecurity.html',
 $rule$SELECT l.schema, tenancy.identity('pg_constraint'::regclass, l.key) AS object,
-    'a row can point at a row of another tenant in ' || tenancy.qualified_name(l.parent) AS detail,
-    tenancy.link_statement(l.child, l.parent, l.parent_mode) AS remediation
+    'a row can point at a row of another tenant in ' || tenancy.qualified_name(l.parent)
+        || CASE WHEN l.carries THEN ': the key carries the tenant, and is not checked for all rows' ELSE '' END AS detail,
+    tenancy.link_statement(l.child, l.parent, l.parent_mode, l.unchecked) AS remediation
 FROM tenancy.tenant_links l
-WHERE l.on_delete IN ('a', 'r') AND l.parent_bound IS DISTINCT FROM 'membership'
-  AND coalesce(l.parent_template, '') NOT IN ('shared_read', 'member_read')$rule$),
+WHERE NOT l.shared AND (l.carries OR l.on_delete IN ('a', 'r'))$rule$),
 
 ('key-cascades', 'keys', 'error', 'A foreign key without the tenant deletes or changes rows across tenants',
  'A tenant that deletes its row deletes, or unlinks, another tenant''s that points at it: cascades go past row security.',
@@ -49,10 +86,9 @@ WHERE l.on_delete IN ('a', 'r') AND l.parent_bound IS DISTINCT FROM 'membership'
 $rule$SELECT l.schema, tenancy.identity('pg_constraint'::regclass, l.key) AS object,
     'ON DELETE ' || CASE l.on_delete WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL' ELSE 'SET DEFAULT' END
         || ' reaches rows of other tenants' AS detail,
-    tenancy.link_statement(l.child, l.parent, l.parent_mode) AS remediation
+    tenancy.link_statement(l.child, l.parent, l.parent_mode, l.unchecked) AS remediation
 FROM tenancy.tenant_links l
-WHERE l.on_delete NOT IN ('a', 'r') AND l.parent_bound IS DISTINCT FROM 'membership'
-  AND coalesce(l.parent_template, '') NOT IN ('shared_read', 'member_read')$rule$),
+WHERE NOT l.shared AND NOT l.carries AND l.on_delete NOT IN ('a', 'r')$rule$),
 
 ('key-nulls-tenant', 'keys', 'warn', 'A foreign key empties the tenant column',
  'ON DELETE SET NULL, or SET DEFAULT, of a key that carries the tenant: rows become nobody''s, or deleting the other row fails.',
@@ -71,13 +107,13 @@ CROSS JOIN LATERAL (
             WHERE a.attrelid = t.relation AND a.attnum = ANY (coalesce(con.confdelsetcols, con.conkey)) AND a.attnum <> t.tenant_number) AS others) x
 WHERE t.bound_as IS NULL$rule$),
 
-('key-to-shared', 'keys', 'info', 'A foreign key points at a table that tenants share',
- 'The key cannot carry the tenant; only a policy can keep a row from pointing at what its tenant does not see.',
+('key-to-shared', 'keys', 'info', 'A foreign key that cannot carry the tenant',
+ 'It points at a table that tenants share, or one of both tables has no tenant column: only a policy can keep a row from pointing at what its tenant does not see.',
  'https://www.postgresql.org/docs/current/ddl-rowsecurity.html',
 $rule$SELECT l.schema, tenancy.identity('pg_constraint'::regclass, l.key) AS object,
     'a restrictive policy with EXISTS over ' || tenancy.qualified_name(l.parent) || ' keeps the link in sight' AS detail, NULL AS remediation
 FROM tenancy.tenant_links l
-WHERE l.parent_bound = 'membership' OR l.parent_template IN ('shared_read', 'member_read')$rule$),
+WHERE l.shared$rule$),
 
 ('tenant-column-missing', 'keys', 'warn', 'A table that points at tenant tables has no tenant column',
  'Its rows belong to tenants, and nothing says so to a policy.', 'https://www.postgresql.org/docs/current/ddl-rowsecurity.html',
@@ -169,22 +205,26 @@ LEFT JOIN LATERAL (
                 WHERE i.indisexclusion AND ic.relam = (SELECT m.oid FROM pg_am m WHERE m.amname = 'gist')
                   AND a.name = 'btree_gist' AND a.installed_version IS NULL) e
     WHERE i.indisexclusion OFFSET 0) x ON true
-WHERE (i.indisunique OR i.indisexclusion) AND NOT i.indisprimary AND NOT t.is_partition AND t.bound_as IS NULL
-  AND t.tenant_number IS NOT NULL AND t.tenant_number <> ALL (i.indkey::int2[])
+WHERE (i.indisunique OR i.indisexclusion) AND NOT i.indisprimary AND t.bound_as IS NULL
+  -- Beyond indnkeyatts are columns that are only included; they count from 0.
+  AND t.tenant_number IS NOT NULL AND t.tenant_number <> ALL ((i.indkey::int2[])[0:i.indnkeyatts - 1])
   AND coalesce(t.template, 'tenant') NOT IN ('own_tenant', 'self')
+  -- What a partition has of its parent is told there.
+  AND NOT ic.relispartition AND NOT (t.is_partition AND tenancy.holds_one_tenant(t.relation, t.tenant_number))
   -- A key of random uuids tells nothing.
-  AND EXISTS (SELECT FROM unnest(i.indkey::int2[]) AS k(number) LEFT JOIN pg_attribute a ON a.attrelid = t.relation AND a.attnum = k.number
-              WHERE a.atttypid IS DISTINCT FROM 'uuid'::regtype)$rule$),
+  AND EXISTS (SELECT FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) AS k(number) LEFT JOIN pg_attribute a ON a.attrelid = t.relation AND a.attnum = k.number
+              WHERE tenancy.type_holds_tenants(a.atttypid, 'uuid') IS NOT TRUE)$rule$),
 
 ('primary-key-without-tenant', 'keys', 'info', 'A primary key that can be guessed does not carry the tenant',
  'Inserting a chosen key tells whether another tenant has it.', 'https://www.postgresql.org/docs/current/ddl-rowsecurity.html',
 $rule$SELECT t.schema, tenancy.identity('pg_class'::regclass, i.indexrelid) AS object,
     'unique over the rows of all tenants of ' || tenancy.qualified_name(t.relation) AS detail, NULL AS remediation
-FROM tenancy.tenant_tables t JOIN pg_index i ON i.indrelid = t.relation
-WHERE i.indisprimary AND NOT t.is_partition AND t.bound_as IS NULL AND t.tenant_number IS NOT NULL
-  AND t.tenant_number <> ALL (i.indkey::int2[]) AND coalesce(t.template, 'tenant') NOT IN ('own_tenant', 'self')
-  AND EXISTS (SELECT FROM unnest(i.indkey::int2[]) AS k(number) JOIN pg_attribute a ON a.attrelid = t.relation AND a.attnum = k.number
-              WHERE a.atttypid <> 'uuid'::regtype)$rule$),
+FROM tenancy.tenant_tables t JOIN pg_index i ON i.indrelid = t.relation JOIN pg_class ic ON ic.oid = i.indexrelid
+WHERE i.indisprimary AND t.bound_as IS NULL AND t.tenant_number IS NOT NULL
+  AND t.tenant_number <> ALL ((i.indkey::int2[])[0:i.indnkeyatts - 1]) AND coalesce(t.template, 'tenant') NOT IN ('own_tenant', 'self')
+  AND NOT ic.relispartition AND NOT (t.is_partition AND tenancy.holds_one_tenant(t.relation, t.tenant_number))
+  AND EXISTS (SELECT FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) AS k(number) JOIN pg_attribute a ON a.attrelid = t.relation AND a.attnum = k.number
+              WHERE NOT tenancy.type_holds_tenants(a.atttypid, 'uuid'))$rule$),
 
 ('sequence-readable', 'keys', 'info', 'The application may read the sequence of a tenant table',
  'Its value counts the rows of all tenants. USAGE is enough to insert.', 'https://www.postgresql.org/docs/current/sql-grant.html',

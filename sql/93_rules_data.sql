@@ -50,13 +50,15 @@ FROM (
     CROSS JOIN LATERAL (
         SELECT string_agg(format('p.%I OPERATOR(%I.%s) r.%I', pa.attname, (SELECT n.nspname FROM pg_namespace n WHERE n.oid = o.oprnamespace), o.oprname, ca.attname),
                           ' AND ' ORDER BY k.place) AS linked,
-               min(ca.attname) FILTER (WHERE NOT ca.attnotnull AND ca.attnum <> l.child_number) AS optional,
-               bool_or(k.own = l.child_number AND k.parents = l.parent_number) AS carries
+               min(ca.attname) FILTER (WHERE NOT ca.attnotnull AND ca.attnum <> l.child_number) AS optional
         FROM ROWS FROM (unnest(l.conkey), unnest(l.confkey), unnest(l.conpfeqop)) WITH ORDINALITY AS k(own, parents, operator, place)
         JOIN pg_attribute ca ON ca.attrelid = l.child AND ca.attnum = k.own
         JOIN pg_attribute pa ON pa.attrelid = l.parent AND pa.attnum = k.parents
-        JOIN pg_operator o ON o.oid = k.operator) k
-    WHERE NOT l.is_partition AND NOT k.carries AND coalesce(l.parent_template, '') <> 'member_read') x$rule$),
+        JOIN pg_operator o ON o.oid = k.operator
+        -- Of a key that carries the tenant, what else links.
+        WHERE NOT (k.own = l.child_number AND k.parents = l.parent_number)) k
+    WHERE NOT l.is_partition AND NOT l.inherited AND NOT (l.carries AND l.checked) AND l.child_number IS NOT NULL AND l.parent_number IS NOT NULL
+      AND k.linked IS NOT NULL AND coalesce(l.parent_template, '') <> 'member_read') x$rule$),
 
 ('data-tenant-unknown', 'data', 'warn', 'Rows belong to tenants that do not exist',
  'They are nobody''s: left behind by a tenant that is gone, or waiting for one that gets the same id.', 'https://www.postgresql.org/docs/current/ddl-constraints.html',
@@ -79,7 +81,7 @@ $rule$SELECT t.schema, tenancy.identity('pg_class'::regclass, t.relation, t.tena
               FROM tenancy.tenant_links l JOIN tenancy.tenant_tables p ON p.relation = l.parent
               JOIN pg_attribute ca ON ca.attrelid = l.child AND ca.attnum = l.conkey[1]
               JOIN pg_attribute pa ON pa.attrelid = l.parent AND pa.attnum = l.confkey[1]
-              WHERE l.child = t.relation AND l.parent <> t.relation AND cardinality(l.conkey) = 1 ORDER BY ca.attnotnull DESC, l.key LIMIT 1),
+              WHERE l.child = t.relation AND l.parent <> t.relation AND cardinality(l.conkey) = 1 AND p.tenant_number IS NOT NULL ORDER BY ca.attnotnull DESC, l.key LIMIT 1),
              CASE WHEN t.template = 'shared_read' THEN (
                  SELECT format('UPDATE %s SET %I = %L WHERE %2$I IS NULL', tenancy.only_rows(t.relation), t.tenant_column, b.platform_tenant)
                  FROM tenancy.binding b WHERE b.platform_tenant IS NOT NULL) END)) AS remediation

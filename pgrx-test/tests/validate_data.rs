@@ -68,6 +68,37 @@ fn bad_rows_are_counted_and_good_ones_are_not() {
     assert_eq!(superuser.text(row).as_deref(), Some(B));
 }
 
+/// Of what a key that is NOT VALID says, no row was asked that was there before it.
+#[test]
+fn a_key_that_was_never_checked_is_read_as_if_it_were_none() {
+    let stage = tidy();
+    let mut superuser = stage.superuser();
+    superuser.ok(&format!(
+        "ALTER TABLE app.parents ADD UNIQUE (tenant_id, id);
+         ALTER TABLE app.children DROP CONSTRAINT children_parent_id_fkey;
+         INSERT INTO app.children VALUES (11, '{A}', 2), (12, '{A}', NULL);
+         ALTER TABLE app.children ADD CONSTRAINT k FOREIGN KEY (tenant_id, parent_id) REFERENCES app.parents (tenant_id, id) NOT VALID"
+    ));
+    assert_eq!(
+        superuser.texts(FOUND),
+        [
+            "error data-link-crosses table constraint k on app.children: 1 row pointing at rows of other tenants in app.parents"
+        ]
+    );
+    let codes = "SELECT remediation FROM tenancy.validate_data() UNION ALL SELECT remediation FROM tenancy.validate() WHERE code = 'key-without-tenant'";
+    for remediation in superuser.texts(codes) {
+        superuser.ok(&remediation);
+    }
+    assert!(superuser.texts(codes).is_empty());
+    let kept = "SELECT parent_id FROM app.children WHERE id <> 11 ORDER BY id";
+    assert_eq!(superuser.rows(kept).len(), 4);
+    // Checked, it is not read again.
+    superuser.ok(&format!(
+        "SET session_replication_role = replica; UPDATE app.children SET parent_id = 2 WHERE id = 11; RESET session_replication_role"
+    ));
+    assert!(superuser.texts(FOUND).is_empty());
+}
+
 #[test]
 fn the_gate_asks_for_rows_only_where_told() {
     let stage = tidy();

@@ -21,6 +21,20 @@ pub const CASES: &[Case] = &[
         "{T}{PARENT}ALTER TABLE {s}.t ADD pid uuid, ADD CONSTRAINT k FOREIGN KEY (pid) REFERENCES {s}.p ON DELETE CASCADE",
         "{T}{PARENT}ALTER TABLE {s}.t ADD pid uuid, ADD CONSTRAINT k FOREIGN KEY (pid) REFERENCES {s}.p",
     ),
+    // It carries the tenant, and was never checked for the rows that were there before it.
+    case(
+        "key-without-tenant",
+        "table constraint k on {s}.t",
+        "{T}{PARENT}ALTER TABLE {s}.p ADD UNIQUE (tenant_id, id); ALTER TABLE {s}.t ADD pid uuid, ADD CONSTRAINT k FOREIGN KEY (tenant_id, pid) REFERENCES {s}.p (tenant_id, id) NOT VALID",
+        // By its tenant alone a row points at no other's.
+        "CREATE TABLE {s}.o (id uuid PRIMARY KEY); SELECT tenancy.protect_table('{s}.o', 'own_tenant', tenant_column => 'id', mode => 'enforce'); {T}ALTER TABLE {s}.t ADD FOREIGN KEY (tenant_id) REFERENCES {s}.o NOT VALID",
+    ),
+    case(
+        "key-cascades",
+        "table constraint k on {s}.t",
+        "{T}{PARENT}ALTER TABLE {s}.p ADD UNIQUE (tenant_id, id); ALTER TABLE {s}.t ADD pid uuid, ADD CONSTRAINT k FOREIGN KEY (pid) REFERENCES {s}.p ON DELETE CASCADE, ADD CONSTRAINT wide FOREIGN KEY (tenant_id, pid) REFERENCES {s}.p (tenant_id, id) NOT VALID",
+        "{T}{PARENT}ALTER TABLE {s}.p ADD UNIQUE (tenant_id, id); ALTER TABLE {s}.t ADD pid uuid, ADD CONSTRAINT k FOREIGN KEY (pid) REFERENCES {s}.p ON DELETE CASCADE, ADD CONSTRAINT wide FOREIGN KEY (tenant_id, pid) REFERENCES {s}.p (tenant_id, id)",
+    ),
     case(
         "key-nulls-tenant",
         "table constraint k on {s}.t",
@@ -38,6 +52,21 @@ pub const CASES: &[Case] = &[
         "table constraint k on {s}.t",
         "{T}{PARENT}ALTER TABLE {s}.t ADD pid uuid, ADD CONSTRAINT k FOREIGN KEY (pid) REFERENCES {s}.p; SELECT tenancy.protect_table('{s}.p', 'shared_read', mode => 'enforce')",
         "{T}{PARENT}ALTER TABLE {s}.t ADD pid uuid, ADD CONSTRAINT k FOREIGN KEY (pid) REFERENCES {s}.p",
+    ),
+    // A child belongs to a tenant by one key, which says nothing of its others; nor is there a column for
+    // a key to it to carry.
+    told(
+        "key-to-shared",
+        "table constraint k on {s}.c",
+        "{T}{P}{PARENT}CREATE TABLE {s}.c (t uuid NOT NULL REFERENCES {s}.t, pid uuid CONSTRAINT k REFERENCES {s}.p ON DELETE CASCADE); SELECT tenancy.protect_table('{s}.c', 'child', mode => 'enforce')",
+        "{T}{P}CREATE TABLE {s}.u (id uuid PRIMARY KEY); CREATE TABLE {s}.c (t uuid NOT NULL REFERENCES {s}.t, u uuid REFERENCES {s}.u); SELECT tenancy.protect_table('{s}.c', 'child', mode => 'enforce')",
+    ),
+    told(
+        "key-to-shared",
+        "table constraint k on {s}.d",
+        "{T}{P}CREATE TABLE {s}.c (id uuid PRIMARY KEY, t uuid NOT NULL REFERENCES {s}.t); SELECT tenancy.protect_table('{s}.c', 'child', mode => 'enforce'); CREATE TABLE {s}.d (tenant_id uuid, c uuid CONSTRAINT k REFERENCES {s}.c)",
+        // A child of a child, with partitions that have a copy of the key.
+        "{T}{P}CREATE TABLE {s}.c (id uuid PRIMARY KEY, t uuid NOT NULL REFERENCES {s}.t); SELECT tenancy.protect_table('{s}.c', 'child', mode => 'enforce'); CREATE TABLE {s}.d (c uuid NOT NULL REFERENCES {s}.c) PARTITION BY HASH (c); CREATE TABLE {s}.d1 PARTITION OF {s}.d FOR VALUES WITH (MODULUS 1, REMAINDER 0); SELECT tenancy.protect_table('{s}.d', 'child', mode => 'enforce')",
     ),
     case(
         "tenant-column-missing",
@@ -99,6 +128,38 @@ pub const CASES: &[Case] = &[
         "index {s}.t_span_excl",
         "{T}ALTER TABLE {s}.t ADD span int4range, ADD EXCLUDE USING spgist (span WITH &&)",
         "{T}CREATE INDEX ON {s}.t (note)",
+    ),
+    // What an index only includes is no part of the key.
+    case(
+        "unique-without-tenant",
+        "index {s}.included",
+        "{T}CREATE UNIQUE INDEX included ON {s}.t (note) INCLUDE (tenant_id)",
+        "{T}CREATE DOMAIN {s}.key AS uuid; ALTER TABLE {s}.t ADD x uuid, ADD y {s}.key; CREATE UNIQUE INDEX ON {s}.t (x, y) INCLUDE (note)",
+    ),
+    case(
+        "unique-without-tenant",
+        "index {s}.of_part",
+        "CREATE TABLE {s}.t (tenant_id uuid NOT NULL, at date, note text, UNIQUE (tenant_id, at, note)) PARTITION BY RANGE (at); CREATE TABLE {s}.part PARTITION OF {s}.t DEFAULT; CREATE UNIQUE INDEX of_part ON {s}.part (note)",
+        // What it has of its parent is told there; and where all rows are one tenant's, no other is told of.
+        "CREATE TABLE {s}.t (tenant_id uuid NOT NULL, note text, UNIQUE (tenant_id, note)) PARTITION BY LIST (tenant_id); CREATE TABLE {s}.part PARTITION OF {s}.t FOR VALUES IN ('00000000-0000-0000-0000-00000000000a') PARTITION BY HASH (note); CREATE TABLE {s}.leaf PARTITION OF {s}.part FOR VALUES WITH (MODULUS 1, REMAINDER 0); CREATE UNIQUE INDEX ON {s}.leaf (note)",
+    ),
+    case(
+        "unique-without-tenant",
+        "index {s}.of_rest",
+        "CREATE TABLE {s}.t (tenant_id uuid NOT NULL, note text) PARTITION BY LIST (tenant_id); CREATE TABLE {s}.rest PARTITION OF {s}.t FOR VALUES IN ('00000000-0000-0000-0000-00000000000a', '00000000-0000-0000-0000-00000000000b'); CREATE UNIQUE INDEX of_rest ON {s}.rest (note)",
+        "CREATE TABLE {s}.t (tenant_id bigint NOT NULL, note text) PARTITION BY LIST (tenant_id); CREATE TABLE {s}.minus PARTITION OF {s}.t FOR VALUES IN ('-1'); CREATE UNIQUE INDEX ON {s}.minus (note)",
+    ),
+    told(
+        "primary-key-without-tenant",
+        "index {s}.t_pkey",
+        "CREATE TABLE {s}.t (id bigint, tenant_id uuid NOT NULL, PRIMARY KEY (id) INCLUDE (tenant_id))",
+        "CREATE DOMAIN {s}.key AS uuid; CREATE TABLE {s}.t (id {s}.key, tenant_id uuid NOT NULL, note text, PRIMARY KEY (id) INCLUDE (note))",
+    ),
+    told(
+        "primary-key-without-tenant",
+        "index {s}.part_pkey",
+        "CREATE TABLE {s}.t (tenant_id uuid NOT NULL, at date, id bigint) PARTITION BY RANGE (at); CREATE TABLE {s}.part PARTITION OF {s}.t DEFAULT; ALTER TABLE {s}.part ADD PRIMARY KEY (id)",
+        "CREATE TABLE {s}.t (tenant_id uuid NOT NULL, id bigint, PRIMARY KEY (id, tenant_id)) PARTITION BY HASH (tenant_id); CREATE TABLE {s}.part PARTITION OF {s}.t FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
     ),
     told(
         "primary-key-without-tenant",
