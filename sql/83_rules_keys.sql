@@ -40,18 +40,19 @@ WHERE NOT k.inherited AND h.held IS NOT TRUE AND NOT (k.carries AND pg_catalog.c
 COMMENT ON VIEW tenancy.tenant_links IS 'foreign keys between tenant tables that do not keep rows within their tenant, for validation; unchecked: a key that would, were it checked for all rows; shared: none can';
 GRANT SELECT ON tenancy.tenant_keys, tenancy.tenant_links TO PUBLIC;
 
-CREATE FUNCTION tenancy.link_statement(child oid, parent oid, parent_mode text, unchecked oid) RETURNS text
+CREATE FUNCTION tenancy.link_statement(child oid, parent oid, parent_mode text) RETURNS text
 LANGUAGE sql STABLE PARALLEL UNSAFE
-RETURN CASE WHEN unchecked IS NOT NULL
-            -- A column that only some versions have.
-            THEN (SELECT pg_catalog.format(CASE WHEN (pg_catalog.to_jsonb(con) ->> 'conenforced')::boolean IS FALSE
-                                                THEN 'ALTER TABLE %s ALTER CONSTRAINT %I ENFORCED' ELSE 'ALTER TABLE %s VALIDATE CONSTRAINT %I' END,
-                                           tenancy.qualified_name(con.conrelid), con.conname)
-                  FROM pg_catalog.pg_constraint con WHERE con.oid = unchecked)
-            ELSE CASE WHEN parent_mode = 'enforce' THEN '' ELSE tenancy.protect_statement(parent) || '; ' END
-                || tenancy.protect_statement(child, '{"foreign_keys": "replace"}') END;
-COMMENT ON FUNCTION tenancy.link_statement(oid, oid, text, oid) IS
-'the statements that make the keys of a table carry the tenant, or that check the rows for one that does';
+RETURN CASE WHEN parent_mode = 'enforce' THEN '' ELSE tenancy.protect_statement(parent) || '; ' END
+    || tenancy.protect_statement(child, '{"foreign_keys": "replace"}');
+COMMENT ON FUNCTION tenancy.link_statement(oid, oid, text) IS 'the statements that make the keys of a table carry the tenant';
+
+CREATE FUNCTION tenancy.check_statement(key oid) RETURNS text
+LANGUAGE sql STABLE STRICT PARALLEL SAFE SET enable_nestloop = on
+RETURN (SELECT pg_catalog.format(CASE WHEN (pg_catalog.to_jsonb(con) ->> 'conenforced')::boolean IS FALSE -- Only some versions have it.
+                                      THEN 'ALTER TABLE %s ALTER CONSTRAINT %I ENFORCED' ELSE 'ALTER TABLE %s VALIDATE CONSTRAINT %I' END,
+                                 tenancy.qualified_name(con.conrelid), con.conname)
+        FROM pg_catalog.pg_constraint con WHERE con.oid = key);
+COMMENT ON FUNCTION tenancy.check_statement(oid) IS 'the statement that checks all rows for a key; null for none';
 
 CREATE FUNCTION tenancy.holds_one_tenant(relation oid, tenant_number smallint) RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE SET enable_nestloop = on
@@ -76,7 +77,7 @@ INSERT INTO tenancy.rules (code, topic, level, title, why, reference, query) VAL
 $rule$SELECT l.schema, tenancy.identity('pg_constraint'::regclass, l.key) AS object,
     'a row can point at a row of another tenant in ' || tenancy.qualified_name(l.parent)
         || CASE WHEN l.carries THEN ': the key carries the tenant, and is not checked for all rows' ELSE '' END AS detail,
-    tenancy.link_statement(l.child, l.parent, l.parent_mode, l.unchecked) AS remediation
+    coalesce(tenancy.check_statement(l.unchecked), tenancy.link_statement(l.child, l.parent, l.parent_mode)) AS remediation
 FROM tenancy.tenant_links l
 WHERE NOT l.shared AND (l.carries OR l.on_delete IN ('a', 'r'))$rule$),
 
@@ -86,7 +87,7 @@ WHERE NOT l.shared AND (l.carries OR l.on_delete IN ('a', 'r'))$rule$),
 $rule$SELECT l.schema, tenancy.identity('pg_constraint'::regclass, l.key) AS object,
     'ON DELETE ' || CASE l.on_delete WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL' ELSE 'SET DEFAULT' END
         || ' reaches rows of other tenants' AS detail,
-    tenancy.link_statement(l.child, l.parent, l.parent_mode, l.unchecked) AS remediation
+    coalesce(tenancy.check_statement(l.unchecked), tenancy.link_statement(l.child, l.parent, l.parent_mode)) AS remediation
 FROM tenancy.tenant_links l
 WHERE NOT l.shared AND NOT l.carries AND l.on_delete NOT IN ('a', 'r')$rule$),
 

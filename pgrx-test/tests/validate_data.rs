@@ -93,9 +93,7 @@ fn a_key_that_was_never_checked_is_read_as_if_it_were_none() {
     let kept = "SELECT parent_id FROM app.children WHERE id <> 11 ORDER BY id";
     assert_eq!(superuser.rows(kept).len(), 4);
     // Checked, it is not read again.
-    superuser.ok(&format!(
-        "SET session_replication_role = replica; UPDATE app.children SET parent_id = 2 WHERE id = 11; RESET session_replication_role"
-    ));
+    superuser.ok("SET session_replication_role = replica; UPDATE app.children SET parent_id = 2 WHERE id = 11; RESET session_replication_role");
     assert!(superuser.texts(FOUND).is_empty());
 }
 
