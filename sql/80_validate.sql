@@ -44,6 +44,36 @@ LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'expression_asks
 COMMENT ON FUNCTION tenancy.expression_asks_for_others(text, text) IS
 'the part of a policy''s expression that lets rows through by comparing the tenant for another thing than being equal; null where there is none';
 
+CREATE FUNCTION tenancy.expression_bounds_tenant(expression text, tenant_column text) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'expression_bounds_tenant_wrapper';
+COMMENT ON FUNCTION tenancy.expression_bounds_tenant(text, text) IS
+'whether every row that a policy''s expression lets through was asked for its tenant; what it is compared with is taken at its word';
+
+CREATE FUNCTION tenancy.expression_one_tenant(expression text, tenant_column text) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'expression_one_tenant_wrapper';
+COMMENT ON FUNCTION tenancy.expression_one_tenant(text, text) IS
+'the one value that a policy''s expression compares the tenant with for being equal, whichever way it lets a row through; null where there are several, or none';
+
+CREATE FUNCTION tenancy.expression_names_tenant(expression text, tenant_column text) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'expression_names_tenant_wrapper';
+COMMENT ON FUNCTION tenancy.expression_names_tenant(text, text) IS
+'the part of a policy''s expression that compares the tenant with a constant; null where there is none';
+
+CREATE FUNCTION tenancy.expression_asks_for_role(expression text, tenant_column text) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'expression_asks_for_role_wrapper';
+COMMENT ON FUNCTION tenancy.expression_asks_for_role(text, text) IS
+'the part of a policy''s expression that believes the database role; null where there is none';
+
+CREATE FUNCTION tenancy.expression_without_tenant(expression text, tenant_column text) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'expression_without_tenant_wrapper';
+COMMENT ON FUNCTION tenancy.expression_without_tenant(text, text) IS
+'the part of a policy''s expression that does not ask for the tenant; null where there is none, and where only functions know';
+
+CREATE FUNCTION tenancy.expression_shows_nobodys(expression text, tenant_column text, tenant_not_null boolean) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'expression_shows_nobodys_wrapper';
+COMMENT ON FUNCTION tenancy.expression_shows_nobodys(text, text, boolean) IS
+'the part of a policy''s expression that lets rows without a tenant through; null where there is none';
+
 CREATE FUNCTION tenancy.expression_text(node pg_node_tree, relation oid) RETURNS text
 LANGUAGE c STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'expression_text_wrapper';
 COMMENT ON FUNCTION tenancy.expression_text(pg_node_tree, oid) IS
@@ -166,10 +196,8 @@ WITH found AS MATERIALIZED (
                     tenancy.expression_asks_for_others(e.using_text, t.tenant_column)) AS using_open,
            coalesce(tenancy.expression_open_without_context(e.check_text, t.tenant_column),
                     tenancy.expression_asks_for_others(e.check_text, t.tenant_column)) AS check_open,
-           t.tenant_column IS NULL OR pg_catalog.strpos(e.using_text, pg_catalog.quote_ident(t.tenant_column)) > 0
-               OR e.using_text ~ '\mtenancy\.\w+\(' AS using_tenant,
-           t.tenant_column IS NULL OR pg_catalog.strpos(e.check_text, pg_catalog.quote_ident(t.tenant_column)) > 0
-               OR e.check_text ~ '\mtenancy\.\w+\(' AS check_tenant
+           t.tenant_column IS NULL OR tenancy.expression_bounds_tenant(e.using_text, t.tenant_column) AS using_tenant,
+           t.tenant_column IS NULL OR tenancy.expression_bounds_tenant(e.check_text, t.tenant_column) AS check_tenant
     FROM tenancy.tenant_tables t JOIN pg_catalog.pg_policy p ON p.polrelid = t.relation
     CROSS JOIN LATERAL (
         SELECT tenancy.expression_text(p.polqual, p.polrelid) AS using_text,
@@ -187,18 +215,37 @@ SELECT f.*, (SELECT pg_catalog.array_agg(c.command) FROM pg_catalog.unnest('{r,a
 FROM found f;
 COMMENT ON VIEW tenancy.tenant_policies IS 'policies of tenant tables and what their expressions say, for validation; floor_for: commands below which no permissive policy can go, because this one is restrictive, for everybody, and asks for the tenant, or for what the extension''s own policies ask';
 
-CREATE VIEW tenancy.unbounded_policies AS
-WITH all_of_them AS MATERIALIZED (SELECT * FROM tenancy.tenant_policies),
-floors AS (SELECT f.relation, pg_catalog.array_agg(c.command) AS commands
-           FROM all_of_them f CROSS JOIN LATERAL pg_catalog.unnest(f.floor_for) AS c(command) GROUP BY f.relation),
-found AS MATERIALIZED (
-    SELECT p.policy, p.name, p.relation, p.schema, p.tenant_column, p.tenant_not_null, p.template, p.mode, p.command, p.roles,
-           p.using_text, p.check_text, p.using_true, p.check_true, p.using_tenant, p.check_tenant, p.unreadable, u.commands
-    FROM all_of_them p LEFT JOIN floors f ON f.relation = p.relation
+CREATE VIEW tenancy.judged_policies AS
+WITH all_of_them AS MATERIALIZED (SELECT * FROM tenancy.tenant_policies p WHERE p.row_security),
+floors AS MATERIALIZED (
+    SELECT f.*, c.command AS held,
+           coalesce(tenancy.expression_names_tenant(x.text, f.tenant_column), tenancy.expression_asks_for_role(x.text, f.tenant_column),
+                    tenancy.expression_shows_nobodys(x.text, f.tenant_column, f.tenant_not_null)) IS NULL
+               AND x.text !~ '\m(raw_)?user_meta_?data\M' AS is_sound
+    FROM all_of_them f CROSS JOIN LATERAL pg_catalog.unnest(f.floor_for) AS c(command)
+    CROSS JOIN LATERAL (SELECT pg_catalog.concat_ws(' OR ', f.using_text, f.check_text) AS text OFFSET 0) x),
+by_relation AS (
+    SELECT f.relation, pg_catalog.array_agg(f.held) AS commands FROM floors f GROUP BY f.relation),
+sound AS (
+    SELECT f.relation, f.held, pg_catalog.array_agg(f.policy) AS policies FROM floors f WHERE f.is_sound GROUP BY f.relation, f.held),
+unheld AS (
+    SELECT p.policy, u.commands
+    FROM all_of_them p LEFT JOIN by_relation f ON f.relation = p.relation
     CROSS JOIN LATERAL (SELECT pg_catalog.array_agg(c.command) AS commands FROM pg_catalog.unnest(p.commands) AS c(command)
                         WHERE c.command = ANY (f.commands) IS NOT TRUE) u
-    WHERE p.permissive AND p.row_security AND u.commands IS NOT NULL)
+    WHERE p.permissive AND u.commands IS NOT NULL
+    UNION ALL
+    SELECT f.policy, pg_catalog.array_agg(f.held)
+    FROM floors f LEFT JOIN sound s ON s.relation = f.relation AND s.held = f.held
+    WHERE coalesce(s.policies, '{}') <@ ARRAY[f.policy] GROUP BY f.policy),
+found AS MATERIALIZED (
+    SELECT p.policy, p.name, p.relation, p.schema, p.tenant_column, p.tenant_not_null, p.template, p.mode, p.permissive, p.command, p.roles,
+           p.using_text, p.check_text, p.using_true, p.check_true, p.using_tenant, p.check_tenant, p.unreadable, u.commands
+    FROM all_of_them p JOIN unheld u ON u.policy = p.policy)
 SELECT * FROM found;
+COMMENT ON VIEW tenancy.judged_policies IS 'policies in force that decide what tenants see, and for which commands: permissive ones that no restrictive one holds, and restrictive ones that hold them where no better one does; for validation';
+
+CREATE VIEW tenancy.unbounded_policies AS SELECT * FROM tenancy.judged_policies p WHERE p.permissive;
 COMMENT ON VIEW tenancy.unbounded_policies IS 'permissive policies in force that no restrictive one holds for some command, for validation';
 
 CREATE FUNCTION tenancy.protect_statement(relation oid, more jsonb DEFAULT '{}') RETURNS text
@@ -303,4 +350,4 @@ COMMENT ON FUNCTION tenancy.unwaive(text, text) IS
 
 GRANT SELECT ON tenancy.bound_relations, tenancy.tenant_column_names, tenancy.user_relations, tenancy.relation_grants, tenancy.tenant_tables,
     tenancy.tenant_table_grants, tenancy.application_roles, tenancy.tenant_policies,
-    tenancy.unbounded_policies TO PUBLIC;
+    tenancy.unbounded_policies, tenancy.judged_policies TO PUBLIC;

@@ -135,11 +135,9 @@ WHERE p.unreadable AND tenancy.identity('pg_policy'::regclass, p.policy) IS NOT 
 $rule$SELECT p.schema, tenancy.identity('pg_policy'::regclass, p.policy) AS object,
     'rows whose ' || quote_ident(p.tenant_column) || ' is null belong to everybody' AS detail,
     tenancy.protect_statement(p.relation) AS remediation
-FROM tenancy.unbounded_policies p
-WHERE EXISTS (SELECT FROM unnest(tenancy.expression_disjuncts(coalesce(p.using_text, '')) || tenancy.expression_disjuncts(coalesce(p.check_text, ''))) AS x(part)
-    WHERE x.part = quote_ident(p.tenant_column) || ' IS NULL'
-       -- Equal, and null as well: where there is no context, rows without a tenant.
-       OR (NOT p.tenant_not_null AND starts_with(x.part, 'NOT (') AND strpos(x.part, quote_ident(p.tenant_column)) > 0 AND x.part ~ ' IS DISTINCT FROM '))$rule$),
+FROM tenancy.judged_policies p
+WHERE coalesce(tenancy.expression_shows_nobodys(p.using_text, p.tenant_column, p.tenant_not_null),
+               tenancy.expression_shows_nobodys(p.check_text, p.tenant_column, p.tenant_not_null)) IS NOT NULL$rule$),
 
 ('policy-no-floor', 'policies', 'warn', 'No restrictive policy asks for the tenant',
  'Permissive policies are ORed: the next one that somebody adds can only widen what a tenant sees.',
@@ -162,34 +160,36 @@ GROUP BY p.schema, p.relation$rule$),
 ('policy-without-tenant', 'policies', 'warn', 'A policy does not ask for the tenant',
  'It lets rows of other tenants through wherever its condition holds.', 'https://www.postgresql.org/docs/current/sql-createpolicy.html',
 $rule$SELECT p.schema, tenancy.identity('pg_policy'::regclass, p.policy) AS object,
-    'does not mention ' || quote_ident(p.tenant_column) AS detail, tenancy.protect_statement(p.relation) AS remediation
+    format('lets rows through whatever their %I: %s', p.tenant_column, x.part) AS detail, tenancy.protect_statement(p.relation) AS remediation
 FROM tenancy.unbounded_policies p
-WHERE NOT coalesce(p.using_tenant, p.check_tenant) AND NOT p.using_true AND NOT p.check_true$rule$),
+CROSS JOIN LATERAL (SELECT tenancy.expression_without_tenant(coalesce(p.using_text, p.check_text), p.tenant_column) AS part OFFSET 0) x
+WHERE x.part IS NOT NULL AND NOT p.using_true AND NOT p.check_true$rule$),
 
 ('policy-hard-coded', 'policies', 'warn', 'A policy names a tenant',
  'Rows of that tenant are everybody''s, whoever asks.', 'https://www.postgresql.org/docs/current/sql-createpolicy.html',
 $rule$SELECT p.schema, tenancy.identity('pg_policy'::regclass, p.policy) AS object,
     'compares ' || quote_ident(p.tenant_column) || ' with a constant' AS detail, tenancy.protect_statement(p.relation) AS remediation
-FROM tenancy.unbounded_policies p
-WHERE EXISTS (SELECT FROM unnest(tenancy.expression_disjuncts(coalesce(p.using_text, '')) || tenancy.expression_disjuncts(coalesce(p.check_text, ''))) AS x(part)
-    WHERE starts_with(regexp_replace(x.part, '^\(*', ''), quote_ident(p.tenant_column))
-      AND x.part ~ ('^\(*("[^"]+"|\w+)\)?(::\w+)? = (ANY \(ARRAY\[)?\(?(''|\d)'))$rule$),
+FROM tenancy.judged_policies p
+WHERE coalesce(tenancy.expression_names_tenant(p.using_text, p.tenant_column), tenancy.expression_names_tenant(p.check_text, p.tenant_column)) IS NOT NULL$rule$),
 
 ('policy-user-metadata', 'policies', 'error', 'A policy believes claims that users write themselves',
  'user_metadata is what a user says about himself: he can name any tenant.',
  'https://supabase.com/docs/guides/database/database-advisors?lint=0015_rls_references_user_metadata',
 $rule$SELECT p.schema, tenancy.identity('pg_policy'::regclass, p.policy) AS object,
-    'reads user_metadata' AS detail, tenancy.protect_statement(p.relation) AS remediation
-FROM tenancy.unbounded_policies p
-WHERE concat(p.using_text, p.check_text) ~ '\m(raw_)?user_meta_?data\M'$rule$),
+    'reads user_metadata' || coalesce(' in ' || f.names, '') AS detail, tenancy.protect_statement(p.relation) AS remediation
+FROM tenancy.judged_policies p
+LEFT JOIN (SELECT f.policy, string_agg(f.function::regprocedure::text, ', ' ORDER BY f.function) AS names
+           FROM tenancy.policy_functions f
+           WHERE coalesce(nullif(f.source, ''), pg_get_functiondef(f.function)) ~* '\m(raw_)?user_meta_?data\M' GROUP BY f.policy) f ON f.policy = p.policy
+WHERE concat(p.using_text, p.check_text) ~ '\m(raw_)?user_meta_?data\M' OR f.names IS NOT NULL$rule$),
 
 ('policy-current-user', 'policies', 'warn', 'A policy takes the database role for the tenant',
  'Behind a pooler all tenants are one role, and inside SECURITY DEFINER functions the role is another.',
  'https://www.postgresql.org/docs/current/functions-info.html',
 $rule$SELECT p.schema, tenancy.identity('pg_policy'::regclass, p.policy) AS object,
     'asks for the current role' AS detail, tenancy.protect_statement(p.relation) AS remediation
-FROM tenancy.unbounded_policies p
-WHERE concat(p.using_text, ' ', p.check_text) ~ '\m(CURRENT_USER|SESSION_USER|CURRENT_ROLE)\M'$rule$),
+FROM tenancy.judged_policies p
+WHERE coalesce(tenancy.expression_asks_for_role(p.using_text, p.tenant_column), tenancy.expression_asks_for_role(p.check_text, p.tenant_column)) IS NOT NULL$rule$),
 
 ('policy-recursion', 'policies', 'error', 'A policy queries the table that it is on',
  'Every query of the table fails with infinite recursion, which gets mended by a function that bypasses row security.',

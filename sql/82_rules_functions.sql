@@ -69,7 +69,8 @@ FROM tenancy.tenant_policies p
 CROSS JOIN LATERAL (SELECT min(x.part) AS part, count(*) AS parts
     FROM (SELECT x.part, strpos(x.part, quote_ident(p.tenant_column)) = 0 AND x.part ~ '^[\w."]+\(.*\)$' AS is_call
           FROM unnest(tenancy.expression_disjuncts(p.using_text)) AS x(part)) x WHERE x.is_call) x
-WHERE p.using_tenant AND x.parts > 0 AND cardinality(tenancy.expression_disjuncts(p.using_text)) > x.parts
+WHERE x.parts > 0 AND cardinality(tenancy.expression_disjuncts(p.using_text)) > x.parts
+  AND EXISTS (SELECT FROM unnest(tenancy.expression_disjuncts(p.using_text)) AS o(part) WHERE tenancy.expression_bounds_tenant(o.part, p.tenant_column))
   AND NOT (p.mode = 'enforce' AND x.part ~ '^tenancy\.')$rule$),
 
 ('function-leakproof', 'functions', 'error', 'A function of a user claims to be LEAKPROOF',

@@ -8,25 +8,32 @@
 //! | counting bad rows | `data` |
 //! | waivers | `waiver` |
 //! | the gate | `gate` |
-//! | what an expression of a policy says | `expression` |
+//! | cutting the expression of a policy, and what is always true | `expression` |
+//! | whether it asks for the tenant | `bounds` |
+//! | what else it lets rows through by | `complaints` |
+//! | what a piece of it is | `words`, `query` |
 //! | its text | `deparse` |
 //! | what a server lacks | `server` |
 //!
 //! Everything reads only, with the caller's rights, and calls no function that a user wrote.
 
+mod bounds;
+mod complaints;
 mod data;
 mod deparse;
 pub mod expression;
 mod gate;
+pub mod query;
 mod readable;
 mod run;
 mod server;
 mod sql;
 mod waiver;
+pub mod words;
 
 use pgrx::prelude::*;
 
-use crate::binding::{TenantType, query};
+use crate::binding::{self, TenantType};
 
 #[pg_extern(sql = false)]
 fn expression_is_always_true(expression: Option<&str>, tenant_column: Option<&str>) -> bool {
@@ -38,12 +45,46 @@ fn expression_open_without_context(
     expression: Option<&str>,
     tenant_column: Option<&str>,
 ) -> Option<String> {
-    expression::open_without_context(expression?, tenant_column).map(str::to_owned)
+    complaints::open_without_context(expression?, tenant_column).map(str::to_owned)
 }
 
 #[pg_extern(sql = false)]
 fn expression_asks_for_others(expression: &str, tenant_column: &str) -> Option<String> {
-    expression::asks_for_others(expression, tenant_column).map(str::to_owned)
+    complaints::asks_for_others(expression, tenant_column).map(str::to_owned)
+}
+
+#[pg_extern(sql = false)]
+fn expression_names_tenant(expression: &str, tenant_column: &str) -> Option<String> {
+    complaints::names_tenant(expression, tenant_column).map(str::to_owned)
+}
+
+#[pg_extern(sql = false)]
+fn expression_shows_nobodys(
+    expression: &str,
+    tenant_column: &str,
+    not_null: bool,
+) -> Option<String> {
+    complaints::shows_nobodys(expression, tenant_column, not_null).map(str::to_owned)
+}
+
+#[pg_extern(sql = false)]
+fn expression_asks_for_role(expression: &str, tenant_column: &str) -> Option<String> {
+    complaints::asks_for_role(expression, tenant_column).map(str::to_owned)
+}
+
+#[pg_extern(sql = false)]
+fn expression_without_tenant(expression: &str, tenant_column: &str) -> Option<String> {
+    complaints::without_tenant(expression, tenant_column).map(str::to_owned)
+}
+
+#[pg_extern(sql = false)]
+fn expression_bounds_tenant(expression: &str, tenant_column: &str) -> bool {
+    bounds::bounds_tenant(expression, tenant_column)
+}
+
+#[pg_extern(sql = false)]
+fn expression_one_tenant(expression: &str, tenant_column: &str) -> Option<String> {
+    bounds::one_tenant(expression, tenant_column).map(str::to_owned)
 }
 
 #[pg_extern(sql = false)]
@@ -60,7 +101,7 @@ fn expression_disjuncts(expression: &str) -> Vec<String> {
 #[pg_extern(sql = false)]
 fn type_holds_tenants(type_oid: pg_sys::Oid, tenant_type: &str) -> bool {
     TenantType::from_name(tenant_type)
-        .is_some_and(|wanted| query::tenant_type_of(type_oid) == Some(wanted))
+        .is_some_and(|wanted| binding::query::tenant_type_of(type_oid) == Some(wanted))
 }
 
 #[pg_extern(sql = false)]

@@ -8,6 +8,7 @@
 use pgrx_test::fixture::{ClientExt, Database};
 use postgres::Client;
 
+pub mod expressions;
 pub mod policies;
 pub mod relations;
 pub mod roles;
@@ -59,9 +60,14 @@ pub const fn told(
 
 /// All cases.
 pub fn cases() -> impl Iterator<Item = &'static Case> {
-    [policies::CASES, relations::CASES, roles::CASES]
-        .into_iter()
-        .flatten()
+    [
+        policies::CASES,
+        expressions::CASES,
+        relations::CASES,
+        roles::CASES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Makes that text's objects in a schema of that name, and the other role where it names one, which is
@@ -73,7 +79,7 @@ pub fn place(
     schema: &str,
     text: &str,
 ) -> String {
-    let text = relations::parented(&roles::applied(text));
+    let text = relations::parented(&roles::applied(&expressions::opened(text)));
     let other = if text.contains("{other}") {
         database.role(schema)
     } else {

@@ -4,14 +4,12 @@
 //! |---|---|
 //! | who is granted what, what bounds it, and the ways besides | `sql/91_access_matrix.sql` |
 //! | how far the expression of a policy reaches | `reach` |
-//! | whose the tenants are that it compares with | `value`, `query`, `words` |
+//! | whose the tenants are that it compares with | `value` |
 //!
 //! Reads only, with the caller's rights, and calls no function that a user wrote.
 
-mod query;
 mod reach;
 mod value;
-mod words;
 
 use core::ffi::CStr;
 

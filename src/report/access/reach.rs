@@ -4,10 +4,12 @@
 //! order of reaches. Must never call something narrow because it does not understand it: what is not
 //! recognised reaches all tenants.
 
-use super::query::Simple;
 use super::value;
-use super::words::{column, equation, is_call, is_call_of_user, is_name, is_setting, uncast};
 use crate::validate::expression::{conjuncts, disjuncts, is_always_true, is_readable, operands};
+use crate::validate::query::Simple;
+use crate::validate::words::{
+    SUPER_ADMINS, column, equation, is_call, is_call_of_user, is_name, is_setting, uncast,
+};
 
 /// From nothing to everything; `sql/91_access_matrix.sql` has the words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -206,14 +208,7 @@ fn every(all: &[&str], scope: Scope<'_>, known: Known<'_>) -> Reaches {
 }
 
 fn atom(atom: &str, scope: Scope<'_>, known: Known<'_>) -> Reaches {
-    if is_call(
-        atom,
-        &[
-            "is_super_admin",
-            "is_super_admin_required",
-            "is_super_admin_or_not",
-        ],
-    ) {
+    if is_call(atom, SUPER_ADMINS) {
         return Reaches {
             ordinary: Reach::Nothing,
             super_admin: Reach::All,

@@ -3,13 +3,12 @@
 //! Pure. A function of whoever wrote the policy may return any tenant, whatever it is called: it is never
 //! anybody's own.
 
-use super::query::Simple;
 use super::reach::{Known, Reach};
-use super::words::{
-    arguments_of, column, equation, is_call, is_call_of_user, is_constant, is_setting, selected,
-    uncast,
+use crate::validate::expression::{arguments_of, operands, without_parentheses};
+use crate::validate::query::Simple;
+use crate::validate::words::{
+    column, equation, is_call, is_call_of_user, is_constant, is_setting, selected, uncast,
 };
-use crate::validate::expression::{operands, without_parentheses};
 
 const OF_TENANT: &[&str] = &[
     "current_tenant_id",

@@ -2,7 +2,7 @@
 //!
 //! Pure. Must never take a cast for harmless that lets two values become the same one.
 
-use crate::validate::expression::{operands, without_parentheses};
+use super::expression::{arguments_of, depths, operands, sides, without_parentheses};
 
 /// Types between which a value stays as different from others as it was, or is an error. A length, or a
 /// type of whoever wrote the policy, may cut it.
@@ -16,6 +16,13 @@ const FAITHFUL: &[&str] = &[
     "numeric",
     "json",
     "jsonb",
+];
+
+/// Functions of the extension that are true for a super admin only.
+pub const SUPER_ADMINS: &[&str] = &[
+    "is_super_admin",
+    "is_super_admin_required",
+    "is_super_admin_or_not",
 ];
 
 /// Whether it is a call of one of the extension's functions that name the user, or of a sub-select of
@@ -41,13 +48,6 @@ pub fn is_call(text: &str, names: &[&str]) -> bool {
                 .pop()
                 .is_some_and(|name| names.contains(&name))
     })
-}
-
-/// The arguments of a call of that built-in function, where the text is one and nothing else.
-pub fn arguments_of<'a>(text: &'a str, function: &str) -> Option<Vec<&'a str>> {
-    let arguments = text.strip_prefix(function)?;
-    let inner = without_parentheses(arguments);
-    (arguments.starts_with('(') && inner.len() < arguments.len()).then(|| operands(inner, ", "))
 }
 
 /// What a sub-select of one value and of no table selects; else the text itself.
@@ -167,8 +167,67 @@ pub fn column(text: &str) -> Option<(&str, &str)> {
 
 /// The sides of an equation.
 pub fn equation(text: &str) -> Option<(&str, &str)> {
-    match operands(text, " = ")[..] {
-        [left, right] => Some((left, right)),
-        _ => None,
+    sides(text, " = ")
+}
+
+/// The function that is called, and its arguments, where the text is a call and nothing else.
+pub fn call(text: &str) -> Option<(&str, Vec<&str>)> {
+    let function = &text[..text.find('(')?];
+    let arguments = arguments_of(text, function)?;
+    let is_function = is_name(function) || ["COALESCE", "NULLIF"].contains(&function);
+    is_function.then(|| match arguments[..] {
+        [""] => (function, Vec::new()),
+        _ => (function, arguments),
+    })
+}
+
+/// Whether the text is that column of the row, whatever it is cast to. The name is not quoted.
+pub fn is_column(text: &str, column: &str) -> bool {
+    let mut inner = without_parentheses(text);
+    while let [value, _, ..] = operands(inner, "::")[..] {
+        inner = value;
     }
+    inner == column || inner == quoted(column)
+}
+
+/// Where the text names that column, or whatever else is called so: the table that it says, if any. A
+/// function, a table before a dot and what a sub-select calls its column are none.
+pub fn mentions<'a>(text: &'a str, column: &str) -> Vec<Option<&'a str>> {
+    [column, &quoted(column)]
+        .into_iter()
+        .flat_map(|name| words(text, name))
+        .filter_map(|position| {
+            let before = &text[..position];
+            match before.strip_suffix('.') {
+                _ if before.ends_with("AS ") => None,
+                None => Some(None),
+                Some(table) => Some(table.rsplit(|c| !is_of_word(c) && c != '"').next()),
+            }
+        })
+        .collect()
+}
+
+/// Whether that keyword stands in the text, outside of quotes.
+pub fn has_keyword(text: &str, keyword: &str) -> bool {
+    words(text, keyword).next().is_some()
+}
+
+/// Where a word stands that is no part of another, and neither a function nor before a dot.
+fn words<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = usize> {
+    depths(text)
+        .map(|(position, _)| position)
+        .filter(move |&position| {
+            text[position..].strip_prefix(word).is_some_and(|rest| {
+                !rest.starts_with(|c| is_of_word(c) || c == '(' || c == '.')
+                    && !text[..position].ends_with(is_of_word)
+            })
+        })
+}
+
+fn is_of_word(character: char) -> bool {
+    character.is_alphanumeric() || character == '_' || character == '$'
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -3,8 +3,8 @@
 //! Pure. Must never take one for simple that a join, an aggregate, a set operation or a window makes more
 //! of: then it is none.
 
+use super::expression::{conjuncts, operands, without_parentheses};
 use super::words::{column, equation, is_name};
-use crate::validate::expression::{conjuncts, operands, without_parentheses};
 
 /// `SELECT list FROM table alias WHERE condition`.
 pub struct Simple<'a> {
