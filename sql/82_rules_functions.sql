@@ -84,21 +84,34 @@ FROM tenancy.user_functions f WHERE f.leakproof$rule$),
  'https://www.postgresql.org/docs/current/sql-createfunction.html',
 $rule$SELECT f.schema, tenancy.identity('pg_proc'::regclass, f.function) AS object,
     'acts as ' || quote_ident(pg_get_userbyid(f.owner)) || ' with the search_path of the caller' AS detail,
-    format('ALTER FUNCTION %s SET search_path = pg_catalog, %I, pg_temp', f.function::regprocedure, f.schema) AS remediation
+    format('ALTER ROUTINE %s SET search_path = pg_catalog, %I, pg_temp', f.function::regprocedure, f.schema) AS remediation
 FROM tenancy.user_functions f
 WHERE f.definer AND NOT EXISTS (SELECT FROM unnest(f.proconfig) AS c WHERE starts_with(c, 'search_path='))$rule$),
 
 ('definer-public', 'functions', 'error', 'Everybody may execute a SECURITY DEFINER function that reads tenant tables past row security',
  'What it returns is not bound by policies, whoever asks.', 'https://www.postgresql.org/docs/current/sql-createfunction.html',
-$rule$SELECT f.schema, tenancy.identity('pg_proc'::regclass, f.function) AS object,
-    'acts as ' || quote_ident(pg_get_userbyid(f.owner)) || ' and reads ' || string_agg(tenancy.qualified_name(t.relation), ', ' ORDER BY t.relation) AS detail,
-    format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f.function::regprocedure) AS remediation
-FROM tenancy.user_functions f JOIN tenancy.tenant_tables t
-  ON (f.owner_exempt OR (f.owner = t.owner AND NOT t.forced))
- AND (strpos(lower(f.source), lower(t.name)) > 0
-      OR EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = f.function
-                 AND d.refclassid = 'pg_class'::regclass AND d.refobjid = t.relation))
-WHERE f.definer AND f.is_public AND f.result NOT IN ('trigger'::regtype, 'event_trigger'::regtype)
+$rule$WITH definers AS MATERIALIZED (
+    SELECT f.*, lower(f.source) AS text FROM tenancy.user_functions f
+    WHERE f.definer AND f.is_public AND f.result NOT IN ('trigger'::regtype, 'event_trigger'::regtype)),
+-- What a function may name, what that reads, and with whose rights: null for its own.
+named AS MATERIALIZED (
+    SELECT t.relation AS named, lower(t.name) AS name, t.relation, t.owner, t.forced, NULL::oid AS acting FROM tenancy.tenant_tables t
+    UNION ALL
+    SELECT v.relation, lower(v.name), t.relation, t.owner, t.forced, r.acting
+    FROM tenancy.view_reads r JOIN tenancy.tenant_tables t ON t.relation = r.relation JOIN tenancy.user_relations v ON v.relation = r.view),
+reads AS MATERIALIZED (
+    SELECT w.function, n.* FROM (SELECT DISTINCT f.function, w.word[1] FROM definers f CROSS JOIN LATERAL regexp_matches(f.text, '\w+', 'g') AS w(word)) w
+    JOIN named n ON n.name = w.word
+    UNION
+    SELECT f.function, n.* FROM definers f JOIN named n ON n.name !~ '^\w+$' AND strpos(f.text, n.name) > 0
+    UNION
+    SELECT d.objid, n.* FROM pg_depend d JOIN named n ON n.named = d.refobjid
+    WHERE d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_class'::regclass)
+SELECT f.schema, tenancy.identity('pg_proc'::regclass, f.function) AS object,
+    'acts as ' || quote_ident(pg_get_userbyid(f.owner)) || ' and reads ' || string_agg(DISTINCT tenancy.qualified_name(r.relation), ', ') AS detail,
+    format('REVOKE EXECUTE ON ROUTINE %s FROM PUBLIC', f.function::regprocedure) AS remediation
+FROM definers f JOIN reads r ON r.function = f.function JOIN pg_roles o ON o.oid = coalesce(r.acting, f.owner)
+WHERE o.rolsuper OR o.rolbypassrls OR (NOT r.forced AND pg_has_role(o.oid, r.owner, 'USAGE'))
 GROUP BY f.schema, f.function, f.owner$rule$),
 
 ('definer-trigger', 'functions', 'warn', 'A trigger acts past row security',
@@ -112,11 +125,11 @@ WHERE f.definer AND NOT g.tgisinternal AND g.tgparentid = 0
   AND ((f.owner_exempt AND (r.kind = 'v' OR g.tgrelid IN (SELECT t.relation FROM tenancy.tenant_tables t)))
        -- Or a trigger of any other table that names a tenant table.
        OR EXISTS (SELECT FROM tenancy.tenant_tables t
-                  WHERE (f.owner_exempt OR (f.owner = t.owner AND NOT t.forced)) AND strpos(lower(f.source), lower(t.name)) > 0
+                  WHERE (f.owner_exempt OR (NOT t.forced AND pg_has_role(f.owner, t.owner, 'USAGE'))) AND strpos(lower(f.source), lower(t.name)) > 0
                     AND (f.source ~* ('\m(insert\s+into|update|delete\s+from|merge\s+into)\s+(only\s+)?("?\w+"?\.)?"?' || regexp_replace(t.name, '(\W)', '\\\1', 'g') || '\M'))))$rule$),
 
 ('function-untrusted', 'functions', 'warn', 'Everybody may execute a function in an untrusted language',
  'It acts as the operating system''s user of the server, past everything.', 'https://www.postgresql.org/docs/current/sql-createlanguage.html',
 $rule$SELECT f.schema, tenancy.identity('pg_proc'::regclass, f.function) AS object, 'language ' || quote_ident(f.language) AS detail,
-    format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f.function::regprocedure) AS remediation
+    format('REVOKE EXECUTE ON ROUTINE %s FROM PUBLIC', f.function::regprocedure) AS remediation
 FROM tenancy.user_functions f WHERE f.untrusted AND f.is_public$rule$);

@@ -24,7 +24,7 @@ $rule$SELECT v.schema, tenancy.identity('pg_class'::regclass, v.relation) AS obj
 FROM tenancy.user_relations v
 JOIN tenancy.view_paths x ON x.view = v.relation
 JOIN pg_roles o ON o.oid = x.acting
-JOIN tenancy.tenant_tables t ON t.relation = x.relation AND (o.rolsuper OR o.rolbypassrls OR (t.owner = o.oid AND NOT t.forced))
+JOIN tenancy.tenant_tables t ON t.relation = x.relation AND (o.rolsuper OR o.rolbypassrls OR (NOT t.forced AND pg_has_role(o.oid, t.owner, 'USAGE')))
 WHERE v.kind = 'v' AND EXISTS (SELECT FROM tenancy.relation_grants g WHERE g.relation = v.relation)
 GROUP BY v.schema, v.relation$rule$),
 

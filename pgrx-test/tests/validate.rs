@@ -395,3 +395,42 @@ fn maintain_is_found_where_there_is_such_a_privilege() {
         assert_eq!(owner.int(count), 1);
     }
 }
+
+/// Whoever inherits from the owner is exempt as he is, where the table is not forced.
+#[test]
+fn who_inherits_from_the_owner_is_not_bound_either() {
+    let stage = Stage::new();
+    let (heir, stranger) = (stage.database.role("heir"), stage.database.role("stranger"));
+    let mut superuser = stage.superuser();
+    superuser.ok(&format!(
+        "GRANT {owner} TO {heir}; GRANT USAGE, CREATE ON SCHEMA app TO {heir}, {stranger};
+         CREATE TABLE app.invoices (id uuid PRIMARY KEY, tenant_id uuid NOT NULL); ALTER TABLE app.invoices OWNER TO {owner};
+         GRANT SELECT ON app.invoices TO {stranger};
+         SELECT tenancy.protect_table('app.invoices', mode => 'enforce', options => '{{\"force\": false}}');
+         CREATE TABLE app.inbox (note text);",
+        owner = stage.owner
+    ));
+    for role in [&heir, &stranger] {
+        superuser.ok(&format!(
+            "CREATE VIEW app.view_of_{role} AS SELECT * FROM app.invoices; ALTER VIEW app.view_of_{role} OWNER TO {role}; GRANT SELECT ON app.view_of_{role} TO PUBLIC;
+             CREATE FUNCTION app.call_of_{role}() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'SELECT count(*) FROM app.invoices';
+             ALTER FUNCTION app.call_of_{role} OWNER TO {role};
+             CREATE FUNCTION app.trigger_of_{role}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+                 AS $$ BEGIN UPDATE app.invoices SET id = id; RETURN NEW; END $$;
+             CREATE TRIGGER g_{role} BEFORE INSERT ON app.inbox FOR EACH ROW EXECUTE FUNCTION app.trigger_of_{role}();
+             ALTER FUNCTION app.trigger_of_{role} OWNER TO {role}"
+        ));
+    }
+    let found = "SELECT code || ' ' || object FROM tenancy.validate('{app}')
+        WHERE code IN ('view-definer', 'definer-public', 'definer-trigger') ORDER BY code";
+    assert_eq!(
+        superuser.texts(found),
+        [
+            format!("definer-public function app.call_of_{heir}()"),
+            format!("definer-trigger trigger g_{heir} on app.inbox"),
+            format!("view-definer view app.view_of_{heir}"),
+        ]
+    );
+    superuser.ok("SELECT tenancy.protect_table('app.invoices', mode => 'enforce', options => '{\"force\": true}')");
+    assert!(superuser.rows(found).is_empty());
+}

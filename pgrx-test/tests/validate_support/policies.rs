@@ -225,6 +225,40 @@ pub const CASES: &[Case] = &[
         "{T}{P}CREATE FUNCTION {s}.f() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp BEGIN ATOMIC SELECT count(*) FROM {s}.t; END",
         "{T}{P}CREATE FUNCTION {s}.f() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(*) FROM {s}.t; END",
     ),
+    // A procedure is no function to ALTER and REVOKE.
+    case(
+        "definer-search-path",
+        "procedure {s}.purge()",
+        "CREATE PROCEDURE {s}.purge() LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'",
+        "CREATE PROCEDURE {s}.purge() LANGUAGE sql AS 'SELECT 1'",
+    ),
+    case(
+        "definer-public",
+        "procedure {s}.purge()",
+        "{T}{P}CREATE PROCEDURE {s}.purge(OUT bigint) LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'SELECT count(*) FROM {s}.t'",
+        // No more than a part of another name.
+        "CREATE TABLE {s}.plans (tenant_id uuid NOT NULL); CREATE FUNCTION {s}.f() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'SELECT count(*) FROM pg_prepared_statements WHERE generic_plans > 0'",
+    ),
+    // By a view, named in its text or kept parsed; and by a name that is no word.
+    case(
+        "definer-public",
+        "function {s}.f()",
+        "{T}{P}CREATE VIEW {s}.everything AS SELECT * FROM {s}.t; CREATE FUNCTION {s}.f() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'SELECT count(*) FROM {s}.Everything'",
+        // As one who is bound.
+        "{T}{P}CREATE VIEW {s}.view_of_{other} AS SELECT * FROM {s}.t; ALTER VIEW {s}.view_of_{other} OWNER TO {other}; CREATE FUNCTION {s}.f() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'SELECT count(*) FROM {s}.view_of_{other}'",
+    ),
+    case(
+        "definer-public",
+        "function {s}.f()",
+        "{T}{P}CREATE VIEW {s}.kept AS SELECT * FROM {s}.t; CREATE FUNCTION {s}.f() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp BEGIN ATOMIC SELECT count(*) FROM {s}.kept; END",
+        "{T}{P}CREATE VIEW {s}.kept AS SELECT * FROM {s}.t; CREATE FUNCTION {s}.f() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(*) FROM {s}.kept; END",
+    ),
+    case(
+        "definer-public",
+        "function {s}.f()",
+        "CREATE TABLE {s}.\"Odd-name\" (tenant_id uuid NOT NULL); CREATE FUNCTION {s}.f() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'SELECT count(*) FROM {s}.\"Odd-name\"'",
+        "CREATE TABLE {s}.\"Odd-name\" (tenant_id uuid NOT NULL); CREATE FUNCTION {s}.f() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'SELECT count(*) AS odd FROM (SELECT 1 AS name) x'",
+    ),
     case(
         "definer-trigger",
         "trigger g on {s}.t",
@@ -251,6 +285,12 @@ pub const CASES: &[Case] = &[
         "CREATE TABLE {s}.documents (tenant_id uuid NOT NULL); CREATE TABLE {s}.log (note text);
          CREATE FUNCTION {s}.f() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ BEGIN NEW.note := 'documents'; RETURN NEW; END $$;
          CREATE TRIGGER g BEFORE INSERT ON {s}.log FOR EACH ROW EXECUTE FUNCTION {s}.f()",
+    ),
+    case(
+        "function-untrusted",
+        "procedure {s}.p()",
+        "CREATE LANGUAGE procedures_{s} HANDLER plpgsql_call_handler; CREATE PROCEDURE {s}.p() LANGUAGE procedures_{s} AS 'BEGIN END'",
+        "CREATE PROCEDURE {s}.p() LANGUAGE plpgsql AS 'BEGIN END'",
     ),
     case(
         "function-untrusted",
