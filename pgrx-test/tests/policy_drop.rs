@@ -137,6 +137,27 @@ fn the_owner_of_the_schema_closes_too() {
     }
 }
 
+/// The script of a migration file makes the same policies, and registers nothing.
+#[test]
+fn what_no_registration_knows_closes_too() {
+    let stage = Stage::new();
+    stage.items();
+    stage.owner().ok(
+        "ALTER TABLE app.items ENABLE ROW LEVEL SECURITY; CREATE POLICY mine ON app.items USING (true);
+         CREATE TABLE app.plain (id int, tenant_id uuid); ALTER TABLE app.plain ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY own ON app.plain USING (tenant_id = public.current_tenant_id())",
+    );
+    let script = "SELECT tenancy.policy_sql('app.items', mode => 'enforce')";
+    let script = stage.owner().text(script).expect("a script");
+    stage.owner().ok(&script);
+    assert_eq!(stage.tenant(B).int(COUNT), 1);
+    stage.superuser().ok("DROP EXTENSION pg_tenancy CASCADE");
+    assert_eq!(stage.tenant(B).int(COUNT), 0);
+    // Without its only permissive policy it shows nothing anyway.
+    let closed = "SELECT string_agg(polrelid::regclass::text, ' ') FROM pg_policy WHERE polname LIKE '%_closed'";
+    assert_eq!(stage.superuser().text(closed).as_deref(), Some("app.items"));
+}
+
 #[test]
 fn a_closed_table_is_protected_again_after_a_new_installation() {
     let stage = Stage::new();

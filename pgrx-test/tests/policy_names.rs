@@ -2,7 +2,7 @@
 
 mod policy_support;
 
-use pgrx_test::fixture::{ClientExt, quote_ident, quote_literal};
+use pgrx_test::fixture::{ClientExt, expect_error, quote_ident, quote_literal};
 use policy_support::{A, B, Stage};
 
 #[test]
@@ -183,6 +183,63 @@ fn a_table_made_anew_under_the_name_is_not_taken_for_the_old_one() {
         .owner()
         .ok("SELECT tenancy.unprotect_table('app.items')");
     assert_eq!(stage.dump(), before);
+}
+
+/// The registration follows the table that was renamed, and not whoever has its name now.
+#[test]
+fn a_table_that_takes_the_name_of_another_takes_nothing_else() {
+    let stage = Stage::new();
+    stage.items();
+    let before = stage.dump();
+    stage.protect("app.items", "{}");
+    stage
+        .owner()
+        .ok("ALTER TABLE app.items RENAME TO items_old");
+    stage.items();
+    let unprotect = "SELECT tenancy.unprotect_table('app.items')";
+    expect_error(&stage.owner().error(unprotect), "42704", "not protected");
+    stage.protect("app.items", "{}");
+    for table in ["app.items", "app.items_old"] {
+        assert_eq!(
+            stage
+                .tenant(B)
+                .int(&format!("SELECT count(*) FROM {table}")),
+            1
+        );
+        let mode = format!(
+            "SELECT mode FROM tenancy.protected_tables WHERE relation = '{table}'::regclass"
+        );
+        assert_eq!(stage.nobody().text(&mode).as_deref(), Some("enforce"));
+    }
+    stage
+        .owner()
+        .ok("SELECT tenancy.unprotect_table('app.items_old')");
+    assert_eq!(stage.tenant(B).int("SELECT count(*) FROM app.items"), 1);
+    stage.owner().ok(unprotect);
+    stage
+        .owner()
+        .ok("DROP TABLE app.items; ALTER TABLE app.items_old RENAME TO items");
+    assert_eq!(stage.dump(), before);
+}
+
+/// A registration of a table that is gone ends, and nothing of it is put back on its namesake.
+#[test]
+fn unprotecting_a_namesake_of_a_dropped_table_changes_nothing() {
+    let stage = Stage::new();
+    stage.items();
+    stage.protect("app.items", "{}");
+    stage.owner().ok("DROP TABLE app.items");
+    stage.items();
+    stage.owner().ok(
+        "ALTER TABLE app.items ENABLE ROW LEVEL SECURITY; CREATE POLICY mine ON app.items USING (id = 1)",
+    );
+    let before = stage.dump();
+    stage
+        .owner()
+        .ok("SELECT tenancy.unprotect_table('app.items')");
+    assert_eq!(stage.dump(), before);
+    let left = "SELECT count(*) FROM tenancy.protection";
+    assert_eq!(stage.superuser().int(left), 0);
 }
 
 #[test]

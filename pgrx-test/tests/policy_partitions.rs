@@ -269,6 +269,38 @@ fn a_partition_without_protection_is_refused_when_strict() {
     assert_isolated(&stage, "app.late");
 }
 
+/// Its parent takes it along no more, so that a switch of all has to find it by itself.
+#[test]
+fn a_detached_partition_is_switched_with_all() {
+    let stage = Stage::new();
+    stage.owner().ok(&format!(
+        "CREATE TABLE app.events {SHAPE} PARTITION BY RANGE (at);
+         CREATE TABLE app.late PARTITION OF app.events FOR VALUES FROM ('2026-01-01') TO ('2028-01-01');
+         SELECT tenancy.protect_table('app.events', mode => 'permissive');
+         ALTER TABLE app.events DETACH PARTITION app.late"
+    ));
+    let told = stage
+        .owner()
+        .texts("SELECT relation::text FROM tenancy.set_mode('enforce') ORDER BY 1");
+    assert_eq!(told, ["app.events", "app.late"]);
+    fill(&stage, "app.late");
+    assert_isolated(&stage, "app.late");
+}
+
+/// A partition is filled first, in the mode that the schema has for what is new, and attached then.
+#[test]
+fn a_table_registered_in_another_mode_is_attached_as_its_parent_is() {
+    let stage = events();
+    stage.owner().ok(&format!(
+        "SELECT tenancy.auto_protect('app', mode => 'permissive'); CREATE TABLE app.late {SHAPE}"
+    ));
+    fill(&stage, "app.late");
+    assert_eq!(stage.nobody().int("SELECT count(*) FROM app.late"), 3);
+    stage.owner().ok(ATTACH);
+    assert_isolated(&stage, "app.late");
+    assert!(agrees(&stage, "app.late") && agrees(&stage, "app.events"));
+}
+
 #[test]
 fn a_detached_partition_stands_for_itself() {
     for (auto, detach) in [

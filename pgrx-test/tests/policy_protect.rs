@@ -817,6 +817,105 @@ fn the_indexes_of_partitions_outlive_the_one_that_adopted_them() {
     assert_eq!(stage.dump(), before);
 }
 
+/// The mode of the call, or its default, is what counts; nobody loses enforcement without hearing of it.
+#[test]
+fn leaving_enforcement_by_protecting_again_is_told() {
+    let stage = Stage::new();
+    stage.items();
+    stage.protect("app.items", "{}");
+    let told = |sql: &str| stage.database.psql_told(&stage.owner, sql);
+    for again in [
+        "SELECT tenancy.protect_table('app.items')",
+        "SELECT tenancy.protect_schema('app')",
+    ] {
+        let said = told(again);
+        assert!(
+            said.contains("WARNING:  table app.items is not enforced any more"),
+            "{said}"
+        );
+        let said = told("SELECT tenancy.set_mode('app.items', 'enforce', force => true)");
+        assert!(!said.contains("WARNING"), "{said}");
+    }
+    let said = told("SELECT tenancy.set_mode('app.items', 'permissive')");
+    assert!(!said.contains("WARNING"), "{said}");
+}
+
+/// What was decided before the table was locked is decided again after.
+#[test]
+fn a_table_that_changes_hands_meanwhile_is_left_to_its_new_owner() {
+    for call in [
+        "SELECT tenancy.unprotect_table('app.items')",
+        "SELECT tenancy.protect_table('app.items', mode => 'enforce', options => '{\"force\": false}')",
+    ] {
+        let stage = Stage::new();
+        stage.items();
+        stage.protect("app.items", "{}");
+        let heir = stage.database.role("heir");
+        let mut hands_over = stage.superuser();
+        hands_over.ok(&format!(
+            "GRANT ALL ON SCHEMA app TO {heir}; BEGIN; ALTER TABLE app.items OWNER TO {heir}"
+        ));
+        let before = stage.superuser().int("SELECT count(*) FROM pg_policy");
+        let mut owner = stage.owner();
+        let process = owner.int("SELECT pg_backend_pid()");
+        let error = std::thread::scope(|scope| {
+            let waits = scope.spawn(|| owner.error(call));
+            stage
+                .superuser()
+                .see_waiting(process, "wait_event_type = 'Lock'");
+            hands_over.ok("COMMIT");
+            waits.join().expect("an error")
+        });
+        expect_error(&error, "42501", "must be owner");
+        let forced =
+            "SELECT relforcerowsecurity::text FROM pg_class WHERE oid = 'app.items'::regclass";
+        assert_eq!(stage.superuser().text(forced).as_deref(), Some("true"));
+        let after = stage.superuser().int("SELECT count(*) FROM pg_policy");
+        assert_eq!(after, before, "{call}");
+    }
+}
+
+#[test]
+fn a_mode_that_changes_meanwhile_is_undone_as_it_is() {
+    let stage = Stage::new();
+    stage.items();
+    let before = stage.dump();
+    stage
+        .owner()
+        .ok("SELECT tenancy.protect_table('app.items', mode => 'permissive')");
+    let mut switches = stage.owner();
+    switches.ok("BEGIN; SELECT tenancy.set_mode('app.items', 'enforce')");
+    let mut owner = stage.owner();
+    let process = owner.int("SELECT pg_backend_pid()");
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| owner.ok("SELECT tenancy.unprotect_table('app.items')"));
+        stage
+            .superuser()
+            .see_waiting(process, "wait_event_type = 'Lock'");
+        switches.ok("COMMIT");
+        waits.join().expect("no error");
+    });
+    assert_eq!(stage.dump(), before);
+}
+
+/// NOT NULL was made here, and a key of later needs it.
+#[test]
+fn unprotecting_leaves_what_a_primary_key_of_later_needs() {
+    let stage = Stage::new();
+    stage.items();
+    stage.protect("app.items", "{}");
+    stage.owner().ok(
+        "ALTER TABLE app.items DROP CONSTRAINT items_pkey, ADD PRIMARY KEY (tenant_id, id);
+         SELECT tenancy.unprotect_table('app.items')",
+    );
+    let key = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'app.items'::regclass AND contype = 'p'";
+    assert_eq!(
+        stage.superuser().text(key).as_deref(),
+        Some("PRIMARY KEY (tenant_id, id)")
+    );
+    assert_eq!(stage.nobody().int("SELECT count(*) FROM app.items"), 3);
+}
+
 #[test]
 fn side_effects_are_listed_once() {
     use std::sync::{Arc, Mutex};

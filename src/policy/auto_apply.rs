@@ -13,6 +13,7 @@ use super::auto_event::Event;
 use super::auto_register::{self, AutoSchema};
 use super::choose::{Choice, choose};
 use super::inspect;
+use super::members;
 use super::model::{Mode, Options, Template};
 use super::protect::{self, Outcome, Request};
 use super::render::quoted;
@@ -111,14 +112,20 @@ fn task<'a>(
     schemas: &'a [AutoSchema],
 ) -> Result<Option<Task<'a>>> {
     let relation = candidate.relation();
-    if store::of(relation)?.is_some_and(|row| row.is_of(relation)) {
-        return Ok(None);
-    }
+    let registered = store::of(relation)?.filter(|row| row.is_of(relation));
     let own = of_schema(schemas, &candidate.schema);
     for parent in candidate.parents.iter().copied().map(pg_sys::Oid::from) {
         let Some(row) = store::of(parent)? else {
             continue;
         };
+        // What is registered keeps its mode, unless its parent is enforced.
+        let enforce = Mode::Enforce.name();
+        if registered
+            .as_ref()
+            .is_some_and(|own| own.mode == enforce || row.mode != enforce)
+        {
+            continue;
+        }
         let above =
             catalog::relation_name(parent).and_then(|name| of_schema(schemas, &name.schema));
         // Naming a partition skips the policies of its parent, so what is excluded does not count.
@@ -126,6 +133,9 @@ fn task<'a>(
             how: How::LikeParent(parent, row),
             strict: schema.strict,
         }));
+    }
+    if registered.is_some() {
+        return Ok(None);
     }
     let Some(schema) = own.filter(|schema| !schema.exclude.contains(&candidate.name)) else {
         return Ok(None);
@@ -142,23 +152,6 @@ fn task<'a>(
     }))
 }
 
-/// A registration under the name of a new table is of another table: one that was dropped, or that was
-/// renamed since, which it follows.
-fn make_room(relation: pg_sys::Oid) -> Result<()> {
-    let Some(row) = store::of(relation)?.filter(Row::is_of_this_database) else {
-        return Ok(());
-    };
-    match catalog::relation_name(pg_sys::Oid::from(row.relation_oid)) {
-        Some(name) => {
-            let mut followed = row.clone();
-            followed.schema_name = name.schema;
-            followed.table_name = name.name;
-            store::save(&followed, Some(&row))
-        }
-        None => store::delete(&row),
-    }
-}
-
 fn of_schema<'a>(schemas: &'a [AutoSchema], name: &str) -> Option<&'a AutoSchema> {
     schemas
         .iter()
@@ -171,6 +164,7 @@ fn as_registered(row: &Row, relation: pg_sys::Oid) -> Result<Request> {
         column: row.column_today(relation),
         mode: Mode::parse(&row.mode)?,
         options: Some(Options::parse(&row.options)?),
+        may_leave: false,
     })
 }
 
@@ -231,7 +225,10 @@ fn perform(relation: pg_sys::Oid, name: &str, task: &Task<'_>) -> Result<()> {
 }
 
 fn by_shape(relation: pg_sys::Oid, schema: &AutoSchema) -> Result<Request> {
-    make_room(relation)?;
+    // The table is new: a registration under its name is of another.
+    if let Some(row) = store::of(relation)?.filter(Row::is_of_this_database) {
+        members::make_room(&row)?;
+    }
     let request = schema.request()?;
     let Some(table) = inspect::listed(relation, &request.column)? else {
         return Ok(request);

@@ -47,6 +47,7 @@ impl AutoSchema {
             column: self.tenant_column.clone(),
             mode: Mode::parse(&self.mode)?,
             options: Some(Options::parse(&self.options)?),
+            may_leave: false,
         })
     }
 

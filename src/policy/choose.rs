@@ -87,6 +87,7 @@ pub fn choose(table: &Listed, request: &Request) -> Result<Choice> {
                     .options
                     .as_ref()
                     .map(|options| registered.with_common(options).only_for(template)),
+                may_leave: request.may_leave,
             },
             None,
         ));
@@ -97,6 +98,7 @@ pub fn choose(table: &Listed, request: &Request) -> Result<Choice> {
             column: column.to_owned(),
             mode: request.mode,
             options: options.or_else(|| request.options.clone()),
+            may_leave: request.may_leave,
         };
         Choice::Protect(request, Some(why))
     };

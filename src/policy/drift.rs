@@ -224,17 +224,23 @@ fn flags(found: &mut Found, row: &Row, there: &There) {
 }
 
 fn keys(found: &mut Found, row: &Row, there: &There) {
-    let has = |name: &str| there.constraints.iter().any(|(there, _)| there == name);
     let made = &row.made;
     let keys = made.foreign_keys.iter().map(|key| &key.name);
     let lost: Vec<&String> = keys
         .chain(&made.unique_keys)
-        .filter(|key| !has(key))
+        .filter(|key| !there.carries(key))
         .collect();
     for key in lost {
         found.add(
             Code::KeyMissing,
-            format!("key {}, which carries the tenant, is missing", quoted(key)),
+            if there.has_constraint(key) {
+                format!(
+                    "key {} does not carry the tenant, or is not enforced",
+                    quoted(key)
+                )
+            } else {
+                format!("key {}, which carries the tenant, is missing", quoted(key))
+            },
         );
     }
 }

@@ -34,7 +34,7 @@ pub struct There {
     pub leading: Vec<String>,
     /// Indexes that are not valid.
     pub invalid: Vec<String>,
-    /// Its constraints, and whether each is validated.
+    /// Its constraints, and whether each carries the tenant: as a foreign key that is enforced and has the column.
     pub constraints: Vec<(String, bool)>,
 }
 
@@ -94,6 +94,17 @@ impl PolicyThere {
 }
 
 impl There {
+    /// Whether there is a constraint of that name.
+    pub fn has_constraint(&self, name: &str) -> bool {
+        self.constraints.iter().any(|(there, _)| there == name)
+    }
+
+    /// Whether it is there and carries the tenant.
+    pub fn carries(&self, name: &str) -> bool {
+        let mut there = self.constraints.iter();
+        there.any(|(there, carries)| there == name && *carries)
+    }
+
     /// The trigger of that name, or the one that was cloned from a parent's.
     pub fn our_trigger(&self, name: Option<&str>) -> Option<&TriggerThere> {
         self.triggers
@@ -143,7 +154,9 @@ SELECT pg_catalog.jsonb_build_object(
   'invalid', (SELECT coalesce(pg_catalog.jsonb_agg(ic.relname ORDER BY ic.relname), '[]')
     FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid
     WHERE i.indrelid = c.oid AND NOT i.indisvalid),
-  'constraints', (SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(k.conname, k.convalidated) ORDER BY k.conname), '[]')
+  'constraints', (SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(k.conname, k.contype <> 'f' OR (
+      coalesce((pg_catalog.to_jsonb(k) ->> 'conenforced')::pg_catalog.bool, true)
+      AND EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attname = $2 AND a.attnum = ANY (k.conkey)))) ORDER BY k.conname), '[]')
     FROM pg_catalog.pg_constraint k WHERE k.conrelid = c.oid AND k.contype IN ('f', 'u', 'p'))
 )::pg_catalog.text
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

@@ -2,9 +2,11 @@
 //!
 //! The policies go with the functions that they call, and what a user's own permissive policy shows
 //! would then be shown of every tenant. Owns the event trigger that puts a policy nobody passes on
-//! each enforced table first. Must never act on any other command, nor for a caller who may not run
+//! each table first that is enforced, or that loses a restrictive policy. Must never act on any other command, nor for a caller who may not run
 //! this one: it fails by itself. The owner of the extension's schema may: CASCADE asks for no rights on
 //! what it takes.
+
+use std::collections::BTreeMap;
 
 use pgrx::list::List;
 use pgrx::pg_sys;
@@ -159,49 +161,75 @@ fn home() -> Option<Home> {
     .or_raise()
 }
 
+/// Tables on which a restrictive policy goes with a function of the extension, registered or not: made by hand from
+/// `tenancy.policy_sql()`, or somebody's own.
+const LOSING: &str = "
+SELECT DISTINCT pg_catalog.to_jsonb(p.polrelid::pg_catalog.int8)::pg_catalog.text
+FROM pg_catalog.pg_extension e
+JOIN pg_catalog.pg_depend m ON m.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND m.refobjid = e.oid
+  AND m.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND m.deptype = 'e'
+JOIN pg_catalog.pg_depend d ON d.refclassid = m.classid AND d.refobjid = m.objid
+  AND d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass
+JOIN pg_catalog.pg_policy p ON p.oid = d.objid AND NOT p.polpermissive
+WHERE e.extname = 'pg_tenancy'";
+
 fn close() -> Result<()> {
     apply::see_own_changes();
+    let mut enforced = BTreeMap::new();
     for (relation, row) in store::all()? {
-        if row.mode != "enforce" {
-            continue;
+        if row.mode == "enforce" {
+            enforced.insert(relation.to_u32(), row.tenant_column);
         }
-        let facts = { inspect::facts(relation, &row.tenant_column)? };
-        let Some(facts) = facts else { continue };
-        let target = Target {
-            schema: facts.schema.clone(),
-            table: facts.name.clone(),
-            column: row.tenant_column.clone(),
-        };
-        let mut plan = Plan::default();
-        if !facts
-            .policies
-            .iter()
-            .any(|policy| policy.name == names::closed(&facts.name))
-        {
-            plan.now.push(Statement::owner(
-                facts.oid,
-                render::create_closed_policy(&target),
-            ));
-        }
-        if !facts.rls {
-            plan.now.push(Statement::owner(
-                facts.oid,
-                render::row_security(&target, true),
-            ));
-        }
-        if !facts.forced {
-            plan.now.push(Statement::owner(
-                facts.oid,
-                render::forced_row_security(&target, true),
-            ));
-        }
-        apply::run(&plan)?;
-        apply::notice(
-            &format!("table {} is left closed", target.qualified()),
-            Some(
-                "Drop the policy whose name ends in _tenancy_closed to open it to its owner's policies.",
-            ),
-        );
     }
+    let losing: Vec<u32> = spi::rows(LOSING, &[])?;
+    for relation in losing {
+        if !enforced.contains_key(&relation) {
+            close_table(relation, "", false)?;
+        }
+    }
+    for (relation, column) in enforced {
+        close_table(relation, &column, true)?;
+    }
+    Ok(())
+}
+
+/// Closes one table; row security is switched on, and forced, where that is `ours` to decide.
+fn close_table(relation: u32, column: &str, ours: bool) -> Result<()> {
+    let facts = { inspect::facts(pg_sys::Oid::from(relation), column)? };
+    let Some(facts) = facts.filter(|facts| ours || facts.rls) else {
+        return Ok(());
+    };
+    let target = Target {
+        schema: facts.schema.clone(),
+        table: facts.name.clone(),
+        column: column.to_owned(),
+    };
+    let mut plan = Plan::default();
+    let closed = names::closed(&facts.name);
+    if !facts.policies.iter().any(|policy| policy.name == closed) {
+        plan.now.push(Statement::owner(
+            facts.oid,
+            render::create_closed_policy(&target),
+        ));
+    }
+    if !facts.rls {
+        plan.now.push(Statement::owner(
+            facts.oid,
+            render::row_security(&target, true),
+        ));
+    }
+    if ours && !facts.forced {
+        plan.now.push(Statement::owner(
+            facts.oid,
+            render::forced_row_security(&target, true),
+        ));
+    }
+    apply::run(&plan)?;
+    apply::notice(
+        &format!("table {} is left closed", target.qualified()),
+        Some(
+            "Drop the policy whose name ends in _tenancy_closed to open it to its owner's policies.",
+        ),
+    );
     Ok(())
 }

@@ -73,6 +73,7 @@ fn request(
         mode,
         column,
         options: Some(options),
+        may_leave: false,
     })
 }
 
@@ -201,6 +202,7 @@ fn policy_sql(
             mode: Mode::parse(given(mode, "mode")?)?,
             column,
             options: Some(options),
+            may_leave: true,
         };
         printing::policy_sql(relation, &request)
     };

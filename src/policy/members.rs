@@ -5,7 +5,7 @@
 use pgrx::pg_sys;
 
 use super::apply;
-use super::inspect::{self, Facts};
+use super::inspect::{self, CatalogPolicy, Facts};
 use super::model::{Mode, Options};
 use super::plan::{Plan, Wish};
 use super::predicate::Rule;
@@ -73,6 +73,17 @@ pub fn gather(
     Ok(members)
 }
 
+/// The registration of a table that it is directly below of.
+pub fn registered_parent(relation: pg_sys::Oid) -> Result<Option<Row>> {
+    let facts = inspect::facts_without_size(relation, "")?;
+    for parent in facts.map(|facts| facts.parents).unwrap_or_default() {
+        if let Some(row) = store::of(pg_sys::Oid::from(parent))? {
+            return Ok(Some(row));
+        }
+    }
+    Ok(None)
+}
+
 fn examine(
     relation: pg_sys::Oid,
     request: &Request,
@@ -89,6 +100,8 @@ fn examine(
         if writes && changes_catalog(relation, request)? {
             // Keeps other DDL away, readers and writers not: protecting again must block nobody.
             apply::lock(relation, pg_sys::ShareUpdateExclusiveLock);
+            // Another's by now, if it waited.
+            require_administrator(relation)?;
         }
     }
     let facts = inspect::facts(relation, &request.column)?.ok_or_else(missing)?;
@@ -120,15 +133,21 @@ fn member(
     writes: bool,
 ) -> Result<Member> {
     let mut facts = facts;
-    let mut previous =
-        store::of(pg_sys::Oid::from(facts.oid))?.filter(|row| is_believed(row, &facts));
+    let registered = store::of(pg_sys::Oid::from(facts.oid))?;
+    let (mut previous, another): (Option<Row>, Option<Row>) = match registered {
+        Some(row) if is_believed(&row, &facts) => (Some(row), None),
+        another => (None, another),
+    };
+    if writes && let Some(another) = another {
+        make_room(&another)?;
+    }
     if writes
         && let Some(row) = &previous
         && (row.column_today(pg_sys::Oid::from(facts.oid)) != request.column
             || row.template != request.template.name())
     {
         // Another column: take everything back and start anew, in the same transaction.
-        unprotect::undo(pg_sys::Oid::from(facts.oid), row)?;
+        unprotect::undo(pg_sys::Oid::from(facts.oid))?;
         previous = None;
         if let Some(fresh) = inspect::facts(pg_sys::Oid::from(facts.oid), &request.column)? {
             facts = fresh;
@@ -185,17 +204,28 @@ fn member(
     })
 }
 
-/// A row of a table that was dropped and made anew under the same name says nothing about it, unless
-/// what it says was made is there: a restore into the same database gives new oids too.
-fn is_believed(row: &Row, facts: &Facts) -> bool {
-    // SAFETY: as above.
-    let here = row.database_oid == unsafe { pg_sys::MyDatabaseId }.to_u32();
-    !here
+/// A row of a table that was renamed since, or dropped and made anew under the same name, says nothing about it,
+/// unless it was dropped and what the row says was made is there: a restore into the same database gives new oids too.
+pub fn is_believed(row: &Row, facts: &Facts) -> bool {
+    let lives_on = || catalog::relation_name(pg_sys::Oid::from(row.relation_oid)).is_some();
+    let is_there = |policy: &CatalogPolicy| row.made.policies.contains(&policy.name);
+    !row.is_of_this_database()
         || row.relation_oid == facts.oid
-        || facts
-            .policies
-            .iter()
-            .any(|policy| row.made.policies.contains(&policy.name))
+        || (facts.policies.iter().any(is_there) && !lives_on())
+}
+
+/// Takes a registration from the name that another table has now: it follows the table that it is of, if that was
+/// renamed, and ends if that is gone.
+pub fn make_room(row: &Row) -> Result<()> {
+    match catalog::relation_name(pg_sys::Oid::from(row.relation_oid)) {
+        Some(name) => {
+            let mut followed = row.clone();
+            followed.schema_name = name.schema;
+            followed.table_name = name.name;
+            store::save(&followed, Some(row))
+        }
+        None => store::delete(row),
+    }
 }
 
 pub fn wish<'a>(

@@ -8,6 +8,7 @@ use pgrx::pg_sys;
 
 use super::apply;
 use super::describe::Words;
+use super::members;
 use super::model::{Mode, Template};
 use super::protect::{self, Outcome, Request};
 use super::ready;
@@ -43,6 +44,7 @@ fn switch(relation: pg_sys::Oid, row: &Row, mode: Mode, force: bool) -> Result<V
         column: row.column_today(relation),
         mode,
         options: None,
+        may_leave: true,
     };
     protect::protect(relation, &request)
 }
@@ -54,7 +56,8 @@ pub fn set_all(mode: Mode, atomic: bool, force: bool) -> Result<Vec<Outcome>> {
     let _writing = Writing::start();
     let mut outcomes: Vec<Outcome> = Vec::new();
     for (relation, row) in store::all()? {
-        if row.made.by_parent || outcomes.iter().any(|outcome| outcome.relation == relation) {
+        let follows = row.made.by_parent && members::registered_parent(relation)?.is_some();
+        if follows || outcomes.iter().any(|outcome| outcome.relation == relation) {
             continue;
         }
         if atomic {

@@ -20,6 +20,7 @@ use super::seen;
 use super::store;
 use super::unique_keys;
 use crate::binding::{self, TenantType, tenant_type};
+use crate::catalog;
 use crate::error::Result;
 use crate::gucs;
 use crate::shadow;
@@ -35,6 +36,8 @@ pub struct Request {
     pub mode: Mode,
     /// The options; `None` keeps those of a table that is registered.
     pub options: Option<Options>,
+    /// Leaving `enforce` is what the call is for; in any other a WARNING tells of it.
+    pub may_leave: bool,
 }
 
 impl Request {
@@ -126,19 +129,34 @@ pub fn protect(relation: pg_sys::Oid, request: &Request) -> Result<Vec<Outcome>>
         if was_shadow || request.mode == Mode::Shadow {
             apply::forget_plans(pg_sys::Oid::from(member.facts.oid));
         }
+        let was_enforced = member
+            .previous
+            .as_ref()
+            .is_some_and(|row| row.mode == Mode::Enforce.name());
+        if was_enforced && request.mode != Mode::Enforce && !request.may_leave {
+            warn_of_leaving(pg_sys::Oid::from(member.facts.oid));
+        }
         let changed = changed || member.previous.as_ref() != Some(&member.row);
         outcomes.push(Outcome {
             relation: pg_sys::Oid::from(member.facts.oid),
             template: Some(request.template.name()),
             result: describe(request.mode, changed, &member.plan),
-            entered: request.mode == Mode::Enforce
-                && !member
-                    .previous
-                    .as_ref()
-                    .is_some_and(|row| row.mode == "enforce"),
+            entered: request.mode == Mode::Enforce && !was_enforced,
         });
     }
     Ok(outcomes)
+}
+
+fn warn_of_leaving(relation: pg_sys::Oid) {
+    let name = catalog::relation_name(relation).map(|name| name.to_string());
+    apply::warning(
+        &format!(
+            "table {} is not enforced any more",
+            name.unwrap_or_default()
+        ),
+        Some("It was until now; the mode of the call is another."),
+        Some("Give mode => 'enforce' to keep it so, and change modes with tenancy.set_mode()."),
+    );
 }
 
 pub fn plan_ground(

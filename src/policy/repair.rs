@@ -158,6 +158,7 @@ fn mend(relation: pg_sys::Oid, row: &Row, dry_run: bool) -> Result<Vec<Done>> {
         column: row.column_today(relation),
         mode: Mode::parse(&row.mode)?,
         options: None,
+        may_leave: false,
     };
     done.append(&mut protect_again(relation, &name, &request, dry_run)?);
     if done.is_empty() {

@@ -78,13 +78,20 @@ pub fn of(relation: pg_sys::Oid, row: &Row, differences: &[Difference]) -> Resul
         }
     }
     if has(Code::KeyMissing) {
-        let stands = |name: &str| there.constraints.iter().any(|(key, _)| key == name);
+        let stands = |name: &str| there.has_constraint(name);
         let (kept, lost): (Vec<MadeKey>, Vec<MadeKey>) = row
             .made
             .foreign_keys
             .iter()
             .cloned()
-            .partition(|key| stands(&key.name));
+            .partition(|key| there.carries(&key.name));
+        for key in lost.iter().filter(|key| stands(&key.name)) {
+            steps.statements.push(statement(format!(
+                "ALTER TABLE {} DROP CONSTRAINT {}",
+                target.qualified(),
+                quoted(&key.name)
+            )));
+        }
         for key in lost
             .iter()
             .filter(|key| key.replaced && !stands(&key.original))

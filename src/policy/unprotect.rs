@@ -10,10 +10,11 @@ use super::gate;
 use super::ground;
 use super::inspect;
 use super::link;
+use super::members::{is_believed, make_room, registered_parent};
 use super::plan::{Plan, Statement};
 use super::render::{self, Target, quoted};
 use super::spi;
-use super::store::{self, Found, Made, MadeKey, Row};
+use super::store::{self, Found, Made, MadeKey};
 use super::unique_keys;
 use crate::catalog;
 use crate::error::{Error, Kind, Result};
@@ -22,20 +23,30 @@ use crate::registry::require_administrator;
 /// Unprotects a table and what was protected because of it.
 pub fn unprotect(relation: pg_sys::Oid, missing_ok: bool) -> Result<bool> {
     apply::see_own_changes();
-    let Some(row) = store::of(relation)? else {
+    let not_protected = || {
         if missing_ok {
             return Ok(false);
         }
         let name = catalog::relation_name(relation)
             .map(|n| n.to_string())
             .unwrap_or_default();
-        return Err(Error::new(
+        Err(Error::new(
             Kind::UndefinedObject,
             format!("table {name} is not protected"),
         )
-        .hint("See tenancy.protected_tables, or give missing_ok => true."));
+        .hint("See tenancy.protected_tables, or give missing_ok => true."))
+    };
+    let Some(row) = store::of(relation)? else {
+        return not_protected();
     };
     require_administrator(relation)?;
+    let facts = inspect::facts_without_size(relation, &row.tenant_column)?;
+    if facts.is_some_and(|facts| !is_believed(&row, &facts)) {
+        // Nothing was made on this table, which only has the name.
+        let is_gone = catalog::relation_name(pg_sys::Oid::from(row.relation_oid)).is_none();
+        make_room(&row)?;
+        return if is_gone { Ok(true) } else { not_protected() };
+    }
     if let Some(child) = link::children(relation)?.first() {
         let name = |oid| {
             catalog::relation_name(oid)
@@ -52,45 +63,48 @@ pub fn unprotect(relation: pg_sys::Oid, missing_ok: bool) -> Result<bool> {
         )
         .hint(format!("Unprotect {} first.", name(*child))));
     }
-    let (descendants, parents) = {
+    let descendants = {
         inspect::facts(relation, &row.tenant_column)?
-            .map(|facts| (facts.descendants, facts.parents))
+            .map(|facts| facts.descendants)
             .unwrap_or_default()
     };
-    if row.made.by_parent {
-        for parent in parents {
-            if let Some(above) = store::of(pg_sys::Oid::from(parent))? {
-                return Err(Error::new(
-                    Kind::ObjectNotInPrerequisiteState,
-                    format!(
-                        "table {} is protected because its parent is",
-                        quoted(&row.table_name)
-                    ),
-                )
-                .hint(format!(
-                    "Unprotect {}.{}, or detach the table from it first.",
-                    quoted(&above.schema_name),
-                    quoted(&above.table_name)
-                )));
-            }
-        }
+    if row.made.by_parent
+        && let Some(above) = registered_parent(relation)?
+    {
+        return Err(Error::new(
+            Kind::ObjectNotInPrerequisiteState,
+            format!(
+                "table {} is protected because its parent is",
+                quoted(&row.table_name)
+            ),
+        )
+        .hint(format!(
+            "Unprotect {}.{}, or detach the table from it first.",
+            quoted(&above.schema_name),
+            quoted(&above.table_name)
+        )));
     }
-    undo(relation, &row)?;
+    undo(relation)?;
     for below in descendants {
         let below = pg_sys::Oid::from(below);
         if let Some(row) = store::of(below)?
             && row.made.by_parent
         {
             require_administrator(below)?;
-            undo(below, &row)?;
+            undo(below)?;
         }
     }
     Ok(true)
 }
 
 /// Undoes one table and forgets it.
-pub fn undo(relation: pg_sys::Oid, row: &Row) -> Result<()> {
+pub fn undo(relation: pg_sys::Oid) -> Result<()> {
     apply::lock(relation, pg_sys::AccessExclusiveLock);
+    // While it waited, the table may have got another owner, mode, or end.
+    require_administrator(relation)?;
+    let Some(row) = &store::of(relation)? else {
+        return Ok(());
+    };
     apply::forget_plans(relation);
     let column = row.column_today(relation);
     let facts = {
@@ -122,7 +136,7 @@ pub fn undo(relation: pg_sys::Oid, row: &Row) -> Result<()> {
         ));
     }
     let now_not_null = facts.column.as_ref().is_some_and(|column| column.not_null);
-    if made.not_null && now_not_null {
+    if made.not_null && now_not_null && !is_needed_not_null(relation, &target.column)? {
         plan.now
             .push(Statement::owner(facts.oid, render::drop_not_null(&target)));
     } else if found.not_null && facts.column.is_some() && !now_not_null {
@@ -134,6 +148,17 @@ pub fn undo(relation: pg_sys::Oid, row: &Row) -> Result<()> {
     drop_partition_indexes(&made)?;
     restore_indexes(&facts, &found)?;
     store::delete(row)
+}
+
+/// Whether a primary key or a replica identity of later has the column, which may not be null in it.
+fn is_needed_not_null(relation: pg_sys::Oid, column: &str) -> Result<bool> {
+    let needed: Option<bool> = spi::row(
+        "SELECT pg_catalog.to_json(EXISTS (SELECT FROM pg_catalog.pg_index i
+             JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+             WHERE i.indrelid = $1 AND (i.indisprimary OR i.indisreplident) AND a.attname = $2))::pg_catalog.text",
+        &[relation.into(), column.into()],
+    )?;
+    Ok(needed.unwrap_or(false))
 }
 
 /// Drops what a script made for partitions and the index of the parent has not taken along.
