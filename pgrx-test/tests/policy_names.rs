@@ -185,6 +185,48 @@ fn a_table_made_anew_under_the_name_is_not_taken_for_the_old_one() {
     assert_eq!(stage.dump(), before);
 }
 
+/// Keys are noted by the names of their time.
+#[test]
+fn keys_come_back_on_a_renamed_parent() {
+    let rename = |stage: &Stage| {
+        stage.owner().ok(
+            "ALTER TABLE app.items RENAME TO \"Renamed\"; ALTER TABLE app.lines RENAME TO rows",
+        );
+    };
+    for first in ["app.\"Renamed\"", "app.rows"] {
+        let stages = [Stage::new(), Stage::new()];
+        for stage in &stages {
+            stage.items();
+            stage.owner().ok("CREATE TABLE app.lines (id int, tenant_id uuid, item int REFERENCES app.items ON DELETE CASCADE)");
+        }
+        rename(&stages[1]);
+        for table in ["app.items", "app.lines"] {
+            stages[0].protect(table, r#"{"foreign_keys": "replace"}"#);
+        }
+        rename(&stages[0]);
+        // Another table of that name is not what the key was about.
+        stages[0]
+            .owner()
+            .ok("CREATE TABLE app.items (id int PRIMARY KEY)");
+        let second = ["app.\"Renamed\"", "app.rows"]
+            .into_iter()
+            .find(|other| *other != first);
+        for table in [first, second.expect("the other")] {
+            stages[0]
+                .owner()
+                .ok(&format!("SELECT tenancy.unprotect_table('{table}')"));
+        }
+        stages[0].owner().ok("DROP TABLE app.items");
+        let plain = |stage: &Stage| {
+            stage
+                .dump()
+                .replace(&stage.owner, "owner")
+                .replace(&stage.app, "app")
+        };
+        assert_eq!(plain(&stages[0]), plain(&stages[1]), "{first}");
+    }
+}
+
 /// The registration follows the table that was renamed, and not whoever has its name now.
 #[test]
 fn a_table_that_takes_the_name_of_another_takes_nothing_else() {

@@ -49,6 +49,7 @@ mod key_definition;
 mod key_plan;
 mod key_sight;
 mod link;
+mod made_key;
 mod members;
 mod mode_switch;
 mod model;

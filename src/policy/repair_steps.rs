@@ -9,6 +9,7 @@ use pgrx::pg_sys;
 use super::difference::{Code, Difference, qualified};
 use super::drift_catalog;
 use super::inspect;
+use super::made_key;
 use super::plan::Statement;
 use super::render::{self, Target, quoted};
 use super::store::{self, MadeKey, Row};
@@ -101,7 +102,7 @@ pub fn of(relation: pg_sys::Oid, row: &Row, differences: &[Difference]) -> Resul
                 "ALTER TABLE {} ADD CONSTRAINT {} {}",
                 target.qualified(),
                 quoted(&key.original),
-                key.original_definition
+                made_key::original(key, made_key::parent(relation, key)?)
             )));
         }
         steps.row.made.foreign_keys = kept;

@@ -233,7 +233,8 @@ pub fn of(relation: pg_sys::Oid) -> Result<Option<Row>> {
     };
     let mut rows: Vec<Row> = rows
         .into_iter()
-        .filter(|row| row.relation() == Some(relation))
+        // Its own, also where another table has taken the name that it was registered under.
+        .filter(|row| row.is_of(relation) || row.relation() == Some(relation))
         .collect();
     rows.sort_by_key(|row| row.relation_oid != relation.to_u32());
     Ok(rows.into_iter().next())

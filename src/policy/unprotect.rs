@@ -10,6 +10,7 @@ use super::gate;
 use super::ground;
 use super::inspect;
 use super::link;
+use super::made_key;
 use super::members::{is_believed, make_room, registered_parent};
 use super::plan::{Plan, Statement};
 use super::render::{self, Target, quoted};
@@ -193,28 +194,39 @@ fn restore_indexes(facts: &inspect::Facts, found: &Found) -> Result<()> {
 /// Drops the keys that were made from and to the table and puts back those that they replaced.
 fn drop_keys(relation: pg_sys::Oid, made: &Made) -> Result<()> {
     for key in &made.foreign_keys {
-        drop_key(relation, key)?;
-        drop_unused_unique(key)?;
+        let parent = made_key::parent(relation, key)?;
+        drop_key(relation, key, parent)?;
+        drop_unused_unique(key, parent)?;
     }
     // Keys of other tables that point here through a unique key made for them.
     let Some(here) = catalog::relation_name(relation) else {
         return Ok(());
     };
+    let pointing_here = made_key::pointing_at(relation)?;
     for (child, row) in store::all()? {
         if child == relation {
             continue;
         }
-        let pointing =
-            |key: &MadeKey| key.parent_schema == here.schema && key.parent_table == here.name;
-        if !row.made.foreign_keys.iter().any(pointing) {
+        let (mut pointing, mut others) = (Vec::new(), Vec::new());
+        for key in &row.made.foreign_keys {
+            let noted = (&key.parent_schema, &key.parent_table) == (&here.schema, &here.name);
+            if pointing_here.contains(&(child.to_u32(), key.name.clone()))
+                || (noted && made_key::parent(child, key)? == Some(relation))
+            {
+                pointing.push(key);
+            } else {
+                others.push(key.clone());
+            }
+        }
+        if pointing.is_empty() {
             continue;
         }
         require_administrator(child)?;
-        let mut changed = row.clone();
-        changed.made.foreign_keys.retain(|key| !pointing(key));
-        for key in row.made.foreign_keys.iter().filter(|key| pointing(key)) {
-            drop_key(child, key)?;
+        for key in pointing {
+            drop_key(child, key, Some(relation))?;
         }
+        let mut changed = row.clone();
+        changed.made.foreign_keys = others;
         store::save(&changed, Some(&row))?;
     }
     for name in &made.unique_keys {
@@ -223,7 +235,7 @@ fn drop_keys(relation: pg_sys::Oid, made: &Made) -> Result<()> {
     Ok(())
 }
 
-fn drop_key(child: pg_sys::Oid, key: &MadeKey) -> Result<()> {
+fn drop_key(child: pg_sys::Oid, key: &MadeKey, parent: Option<pg_sys::Oid>) -> Result<()> {
     drop_constraint(child, &key.name)?;
     let Some(table) = catalog::relation_name(child) else {
         return Ok(());
@@ -234,7 +246,7 @@ fn drop_key(child: pg_sys::Oid, key: &MadeKey) -> Result<()> {
             quoted(&table.schema),
             quoted(&table.name),
             quoted(&key.original),
-            key.original_definition
+            made_key::original(key, parent)
         );
         apply::run(&Plan {
             now: vec![Statement::owner(child.to_u32(), sql)],
@@ -245,11 +257,11 @@ fn drop_key(child: pg_sys::Oid, key: &MadeKey) -> Result<()> {
 }
 
 /// Drops the parent's unique key that was made for `key`, when no other key needs it.
-fn drop_unused_unique(key: &MadeKey) -> Result<()> {
+fn drop_unused_unique(key: &MadeKey, parent: Option<pg_sys::Oid>) -> Result<()> {
     let Some(name) = &key.unique_key else {
         return Ok(());
     };
-    let Some(parent) = catalog::relation_oid(&key.parent_schema, &key.parent_table) else {
+    let Some(parent) = parent else {
         return Ok(());
     };
     let used: Option<bool> = spi::row(
