@@ -173,17 +173,26 @@ WITH found AS MATERIALIZED (
 SELECT * FROM found;
 COMMENT ON VIEW tenancy.tenant_table_grants IS 'privileges on tenant tables, or on columns of them (not whole), of others than owners and superusers, for validation; grantee 0 is PUBLIC';
 
+CREATE FUNCTION tenancy.acts_as(member oid, role oid) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+-- Whoever makes a role has ADMIN on it where that can be had alone: that is no use of the role.
+RETURN pg_catalog.pg_has_role(member, role, CASE WHEN pg_catalog.current_setting('server_version_num')::integer < 160000
+                                                 THEN 'MEMBER' ELSE 'USAGE, SET' END);
+COMMENT ON FUNCTION tenancy.acts_as(oid, oid) IS
+'whether a role is the other, inherits its rights, or can take them by SET ROLE; a superuser always';
+
 CREATE VIEW tenancy.application_roles AS
 WITH found AS MATERIALIZED (
     SELECT r.oid AS role, r.rolname AS name, r.rolcanlogin AS login
     FROM pg_catalog.pg_roles r
     WHERE NOT r.rolsuper AND NOT r.rolbypassrls AND r.rolname !~ '^pg_'
-      AND NOT EXISTS (SELECT FROM tenancy.tenant_tables t WHERE t.owner = r.oid)
-      AND EXISTS (SELECT FROM (SELECT DISTINCT g.grantee FROM tenancy.tenant_table_grants g
+      AND EXISTS (SELECT FROM (SELECT DISTINCT g.grantee, g.owner FROM tenancy.tenant_table_grants g
                                WHERE g.privilege IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')) g
-                  WHERE CASE WHEN g.grantee = 0 THEN r.rolcanlogin ELSE pg_catalog.pg_has_role(r.oid, g.grantee, 'USAGE') END))
+                  -- What a migration's role may do to its own tables it needs nobody's grant for.
+                  WHERE g.owner <> r.oid
+                    AND CASE WHEN g.grantee = 0 THEN r.rolcanlogin ELSE tenancy.acts_as(r.oid, g.grantee) END))
 SELECT * FROM found;
-COMMENT ON VIEW tenancy.application_roles IS 'roles that use tenant tables, own none and are meant to be bound by row security, for validation';
+COMMENT ON VIEW tenancy.application_roles IS 'roles that are granted tenant tables of others, or can act as one that is, and are meant to be bound by row security, for validation';
 
 CREATE VIEW tenancy.tenant_policies AS
 WITH found AS MATERIALIZED (

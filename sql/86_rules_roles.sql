@@ -73,31 +73,53 @@ COMMENT ON FUNCTION tenancy.audit_roles() IS
 'roles that row security does not bind or that can free themselves of it: why, over which memberships, and the SQL that ends it. remediation is null where it is not a matter of one statement: tables have to have an owner';
 
 INSERT INTO tenancy.rules (code, topic, level, title, why, reference, query) VALUES
-('role-bypassrls', 'roles', 'warn', 'A role that logs in and uses tenant tables has BYPASSRLS',
+('role-bypassrls', 'roles', 'error', 'A role that logs in and uses tenant tables has BYPASSRLS',
  'An application that connects as this role sees all tenants.', 'https://www.postgresql.org/docs/current/ddl-rowsecurity.html',
 $rule$SELECT NULL AS schema, tenancy.identity('pg_authid'::regclass, r.oid) AS object,
-    'row security does not bind it; granted on ' || count(DISTINCT g.relation) || ' tenant tables' AS detail,
+    'row security does not bind it; uses ' || count(DISTINCT u.relation) || ' tenant tables as ' || string_agg(DISTINCT tenancy.grantee_name(u.role), ', ') AS detail,
     format('ALTER ROLE %I NOBYPASSRLS', r.rolname) AS remediation
-FROM pg_roles r JOIN tenancy.tenant_table_grants g ON g.grantee = r.oid
+-- A grant to PUBLIC names nobody: grant-public tells of it, instead of every such role of the cluster.
+FROM pg_roles r JOIN (SELECT g.relation, g.grantee AS role FROM tenancy.tenant_table_grants g WHERE g.grantee <> 0
+                      UNION SELECT t.relation, t.owner FROM tenancy.tenant_tables t) u ON tenancy.acts_as(r.oid, u.role)
 WHERE r.rolbypassrls AND r.rolcanlogin AND NOT r.rolsuper GROUP BY r.oid, r.rolname$rule$),
 
-('role-superuser', 'roles', 'warn', 'A superuser that logs in was granted tenant tables',
- 'Grants to it say that an application connects as it: row security and privileges do not bind it.',
+('role-superuser', 'roles', 'error', 'A superuser that logs in was granted tenant tables',
+ 'Grants to it, or to a role that it was made a member of, say that an application connects as it: row security and privileges do not bind it.',
  'https://www.postgresql.org/docs/current/ddl-rowsecurity.html',
-$rule$SELECT NULL AS schema, tenancy.identity('pg_authid'::regclass, r.oid) AS object,
-    'nothing binds it; granted on ' || count(DISTINCT g.relation) || ' tenant tables' AS detail,
-    format('ALTER ROLE %I NOSUPERUSER', r.rolname) AS remediation
-FROM pg_roles r JOIN tenancy.relation_grants g ON g.grantee = r.oid
--- The role that initdb made is granted much by habit, and stays what it is.
-WHERE r.rolsuper AND r.rolcanlogin AND r.oid <> 10 AND g.relation IN (SELECT t.relation FROM tenancy.tenant_tables t) GROUP BY r.oid, r.rolname$rule$),
+$rule$WITH RECURSIVE memberships AS (
+    -- The role that initdb made is granted much by habit, and stays what it is.
+    SELECT r.oid AS superuser, r.oid AS role FROM pg_roles r WHERE r.rolsuper AND r.rolcanlogin AND r.oid <> 10
+    UNION SELECT b.superuser, m.roleid FROM memberships b JOIN pg_auth_members m ON m.member = b.role)
+SELECT NULL AS schema, tenancy.identity('pg_authid'::regclass, b.superuser) AS object,
+    'nothing binds it; ' || count(DISTINCT g.relation) || ' tenant tables are granted to ' || string_agg(DISTINCT tenancy.grantee_name(b.role), ', ') AS detail,
+    format('ALTER ROLE %I NOSUPERUSER', pg_get_userbyid(b.superuser)) AS remediation,
+    -- Administrators are in groups of people, too.
+    CASE WHEN bool_or(b.role = b.superuser) THEN 'error' ELSE 'warn' END AS level
+FROM memberships b JOIN tenancy.relation_grants g ON g.grantee = b.role
+WHERE g.relation IN (SELECT t.relation FROM tenancy.tenant_tables t) GROUP BY b.superuser$rule$),
 
 ('role-owner', 'roles', 'info', 'A role that logs in owns tenant tables',
- 'It can switch row security off and drop policies: migrations connect as it, the application must not.',
+ 'It can switch row security off and drop policies: migrations connect as it, the application must not. Where row security is not forced, it sees all tenants, which is an error.',
  'https://www.postgresql.org/docs/current/ddl-rowsecurity.html',
-$rule$SELECT NULL AS schema, tenancy.identity('pg_authid'::regclass, r.oid) AS object,
-    'owns ' || count(*) || ' tenant tables, ' || min(tenancy.qualified_name(t.relation)) || ' among them' AS detail, NULL AS remediation
-FROM pg_roles r JOIN tenancy.tenant_tables t ON t.owner = r.oid
-WHERE r.rolcanlogin AND NOT r.rolsuper GROUP BY r.oid$rule$),
+$rule$WITH owners AS (
+    SELECT r.oid AS role, o.rolname AS owner, t.relation, t.schema, t.mode, t.row_security AND NOT t.forced AS exempt
+    FROM pg_roles r
+    JOIN (SELECT DISTINCT t.owner FROM tenancy.tenant_tables t) w ON tenancy.acts_as(r.oid, w.owner)
+    -- Who may become a superuser administers the server.
+    JOIN pg_roles o ON o.oid = w.owner AND NOT o.rolsuper
+    JOIN tenancy.tenant_tables t ON t.owner = o.oid
+    WHERE r.rolcanlogin AND NOT r.rolsuper)
+SELECT NULL AS schema, tenancy.identity('pg_authid'::regclass, w.role) AS object,
+    format('as %s owns %s tenant tables, %s among them', string_agg(DISTINCT quote_ident(w.owner), ', '), count(*), min(tenancy.qualified_name(w.relation))) AS detail,
+    NULL AS remediation, 'info' AS level
+FROM owners w GROUP BY w.role
+UNION ALL
+SELECT w.schema, tenancy.identity('pg_authid'::regclass, w.role) || ' with ' || tenancy.identity('pg_class'::regclass, w.relation),
+    'as ' || quote_ident(w.owner) || ' owns it, and row security is not forced',
+    -- What was registered has to say so, too.
+    CASE WHEN w.mode = 'enforce' THEN tenancy.protect_statement(w.relation, '{"force": true}')
+         ELSE format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', tenancy.qualified_name(w.relation)) END, 'error'
+FROM owners w WHERE w.exempt$rule$),
 
 ('role-path', 'roles', 'error', 'An application role can act as one that row security does not bind',
  'One SET ROLE, or none at all with inheritance, and it sees all tenants.', 'https://www.postgresql.org/docs/current/role-membership.html',

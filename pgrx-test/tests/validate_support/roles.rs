@@ -75,17 +75,45 @@ pub const CASES: &[Case] = &[
         "{APP}ALTER ROLE {other} SUPERUSER",
         "{APP}",
     ),
+    // By a group, and not one of administrators who own tables.
+    case(
+        "role-superuser",
+        "role {other}",
+        "{T}{P}GRANT {app} TO {other}; ALTER ROLE {other} SUPERUSER",
+        "{T}GRANT USAGE ON SCHEMA {s} TO {other}; ALTER ROLE {other} SUPERUSER; ALTER TABLE {s}.t OWNER TO {other}; {P}",
+    ),
     told(
         "role-owner",
         "role {other}",
         "{T}GRANT USAGE ON SCHEMA {s} TO {other}; ALTER TABLE {s}.t OWNER TO {other}",
         "{T}ALTER ROLE {other} NOLOGIN; ALTER TABLE {s}.t OWNER TO {other}",
     ),
+    // Row security does not bind it.
+    case(
+        "role-owner",
+        "role {other} with table {s}.t",
+        "{T}GRANT USAGE ON SCHEMA {s} TO {other}; ALTER TABLE {s}.t OWNER TO {other}; SELECT tenancy.protect_table('{s}.t', mode => 'enforce', options => '{\"force\": false}')",
+        "{T}GRANT USAGE ON SCHEMA {s} TO {other}; ALTER ROLE {other} NOLOGIN; ALTER TABLE {s}.t OWNER TO {other}; SELECT tenancy.protect_table('{s}.t', mode => 'enforce', options => '{\"force\": false}')",
+    ),
     case(
         "role-bypassrls",
         "role {other}",
         "{APP}ALTER ROLE {other} BYPASSRLS",
         "{APP}",
+    ),
+    // By a group, and not one of those who copy the database.
+    case(
+        "role-bypassrls",
+        "role {other}",
+        "{T}{P}GRANT {app} TO {other}; ALTER ROLE {other} BYPASSRLS",
+        "{T}{P}GRANT pg_read_all_data TO {other}; ALTER ROLE {other} BYPASSRLS",
+    ),
+    // Its own tables.
+    case(
+        "role-bypassrls",
+        "role {other}",
+        "{T}GRANT USAGE ON SCHEMA {s} TO {other}; ALTER TABLE {s}.t OWNER TO {other}; ALTER ROLE {other} BYPASSRLS; {P}",
+        "{T}GRANT USAGE ON SCHEMA {s} TO {other}; ALTER TABLE {s}.t OWNER TO {other}; ALTER ROLE {other} NOLOGIN BYPASSRLS; {P}",
     ),
     case(
         "role-path",
