@@ -194,6 +194,19 @@ WITH found AS MATERIALIZED (
 SELECT * FROM found;
 COMMENT ON VIEW tenancy.application_roles IS 'roles that are granted tenant tables of others, or can act as one that is, and are meant to be bound by row security, for validation';
 
+CREATE VIEW tenancy.application_grantees AS
+WITH applications AS MATERIALIZED (SELECT a.role FROM tenancy.application_roles a),
+groups AS MATERIALIZED (
+    SELECT r.oid AS role FROM pg_catalog.pg_roles r
+    -- Of other predefined roles role-path and role-predefined tell.
+    WHERE r.rolname = 'pg_database_owner'
+       OR (r.rolname !~ '^pg_' AND r.oid IN (SELECT m.roleid FROM pg_catalog.pg_auth_members m)))
+SELECT 0::oid AS grantee, NULL::oid AS application
+UNION SELECT a.role, a.role FROM applications a
+-- By ADMIN alone, too: one can grant oneself the rest.
+UNION SELECT g.role, a.role FROM applications a JOIN groups g ON pg_catalog.pg_has_role(a.role, g.role, 'MEMBER');
+COMMENT ON VIEW tenancy.application_grantees IS 'PUBLIC (0), application roles and roles that they are members of: what is granted to one of them an application may use, for validation';
+
 CREATE VIEW tenancy.tenant_policies AS
 WITH found AS MATERIALIZED (
     SELECT p.oid AS policy, p.polname AS name, t.relation, t.schema, t.tenant_column, t.tenant_not_null, t.row_security, t.template, t.mode,
@@ -358,5 +371,5 @@ COMMENT ON FUNCTION tenancy.unwaive(text, text) IS
 'takes a waiver back; false where there was none. For the owner of the database and administrators. Errors: 42501, 22023';
 
 GRANT SELECT ON tenancy.bound_relations, tenancy.tenant_column_names, tenancy.user_relations, tenancy.relation_grants, tenancy.tenant_tables,
-    tenancy.tenant_table_grants, tenancy.application_roles, tenancy.tenant_policies,
+    tenancy.tenant_table_grants, tenancy.application_roles, tenancy.application_grantees, tenancy.tenant_policies,
     tenancy.unbounded_policies, tenancy.judged_policies TO PUBLIC;

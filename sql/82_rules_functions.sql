@@ -128,8 +128,12 @@ WHERE f.definer AND NOT g.tgisinternal AND g.tgparentid = 0
                   WHERE (f.owner_exempt OR (NOT t.forced AND pg_has_role(f.owner, t.owner, 'USAGE'))) AND strpos(lower(f.source), lower(t.name)) > 0
                     AND (f.source ~* ('\m(insert\s+into|update|delete\s+from|merge\s+into)\s+(only\s+)?("?\w+"?\.)?"?' || regexp_replace(t.name, '(\W)', '\\\1', 'g') || '\M'))))$rule$),
 
-('function-untrusted', 'functions', 'warn', 'Everybody may execute a function in an untrusted language',
+('function-untrusted', 'functions', 'warn', 'An application may execute a function in an untrusted language',
  'It acts as the operating system''s user of the server, past everything.', 'https://www.postgresql.org/docs/current/sql-createlanguage.html',
-$rule$SELECT f.schema, tenancy.identity('pg_proc'::regclass, f.function) AS object, 'language ' || quote_ident(f.language) AS detail,
-    format('REVOKE EXECUTE ON ROUTINE %s FROM PUBLIC', f.function::regprocedure) AS remediation
-FROM tenancy.user_functions f WHERE f.untrusted AND f.is_public$rule$);
+$rule$SELECT f.schema, tenancy.identity('pg_proc'::regclass, f.function) AS object,
+    'language ' || quote_ident(f.language) || ', executable by ' || string_agg(tenancy.grantee_name(g.grantee), ', ') AS detail,
+    format('REVOKE EXECUTE ON ROUTINE %s FROM %s', f.function::regprocedure, string_agg(tenancy.grantee_name(g.grantee), ', ')) AS remediation
+FROM tenancy.user_functions f JOIN pg_proc p ON p.oid = f.function
+CROSS JOIN LATERAL aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS g
+WHERE f.untrusted AND g.grantee <> p.proowner AND g.grantee IN (SELECT x.grantee FROM tenancy.application_grantees x)
+GROUP BY f.schema, f.function, f.language$rule$);

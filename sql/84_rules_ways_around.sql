@@ -118,31 +118,56 @@ FROM pg_largeobject_metadata l
 CROSS JOIN LATERAL (SELECT string_agg(DISTINCT tenancy.grantee_name(g.grantee), ', ') AS names FROM aclexplode(l.lomacl) AS g WHERE g.grantee <> l.lomowner) g
 WHERE g.names IS NOT NULL$rule$),
 
-('dblink', 'ways around', 'warn', 'Everybody may connect from within the server',
+('dblink', 'ways around', 'warn', 'An application may connect from within the server',
  'A loop-back connection can be one of another role, that row security does not bind.',
  'https://www.postgresql.org/docs/current/dblink.html',
-$rule$SELECT NULL AS schema, tenancy.identity('pg_proc'::regclass, f.oid) AS object, 'executable by PUBLIC' AS detail,
-    format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f.oid::regprocedure) AS remediation
-FROM pg_proc f
-WHERE f.proname ~ '^dblink(_connect|_exec|_open|_send_query)?$'
-  AND EXISTS (SELECT FROM aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) AS g WHERE g.grantee = 0)$rule$),
+$rule$SELECT NULL AS schema, tenancy.identity('pg_proc'::regclass, f.oid) AS object,
+    'executable by ' || string_agg(tenancy.grantee_name(g.grantee), ', ') AS detail,
+    format('REVOKE EXECUTE ON FUNCTION %s FROM %s', f.oid::regprocedure, string_agg(tenancy.grantee_name(g.grantee), ', ')) AS remediation
+FROM pg_proc f CROSS JOIN LATERAL aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) AS g
+WHERE f.proname ~ '^dblink(_connect(_u)?|_exec|_open|_send_query)?$'
+  AND g.grantee <> f.proowner AND g.grantee IN (SELECT x.grantee FROM tenancy.application_grantees x)
+GROUP BY f.oid$rule$),
 
 ('foreign-server', 'ways around', 'warn', 'A foreign server is open to applications',
- 'With USAGE, or a user mapping for PUBLIC, a role reaches another server as a role that may see all tenants.',
+ 'With USAGE, or a user mapping, a role reaches another server as a role that may see all tenants. A mapping of an application''s own is information, unless it is to one that row security does not bind here.',
  'https://www.postgresql.org/docs/current/sql-createusermapping.html',
 $rule$SELECT NULL AS schema, 'server ' || quote_ident(s.srvname) || ' for ' || tenancy.grantee_name(g.grantee) AS object,
-    'USAGE is granted' AS detail, format('REVOKE USAGE ON FOREIGN SERVER %I FROM %s', s.srvname, tenancy.grantee_name(g.grantee)) AS remediation
+    'USAGE is granted' AS detail, format('REVOKE USAGE ON FOREIGN SERVER %I FROM %s', s.srvname, tenancy.grantee_name(g.grantee)) AS remediation, 'warn' AS level
 FROM pg_foreign_server s CROSS JOIN LATERAL aclexplode(s.srvacl) AS g
-WHERE g.grantee = 0 OR g.grantee IN (SELECT a.role FROM tenancy.application_roles a)
+WHERE g.grantee <> s.srvowner AND g.grantee IN (SELECT x.grantee FROM tenancy.application_grantees x)
 UNION ALL
-SELECT NULL, 'user mapping for PUBLIC on server ' || quote_ident(m.srvname), 'everybody connects as one remote user',
-    format('DROP USER MAPPING FOR PUBLIC SERVER %I', m.srvname)
-FROM pg_user_mappings m WHERE m.umuser = 0$rule$),
+SELECT NULL, 'foreign data wrapper ' || quote_ident(w.fdwname) || ' for ' || tenancy.grantee_name(g.grantee),
+    'may make servers of its own', format('REVOKE USAGE ON FOREIGN DATA WRAPPER %I FROM %s', w.fdwname, tenancy.grantee_name(g.grantee)), 'warn'
+FROM pg_foreign_data_wrapper w CROSS JOIN LATERAL aclexplode(w.fdwacl) AS g
+WHERE g.grantee <> w.fdwowner AND g.grantee IN (SELECT x.grantee FROM tenancy.application_grantees x)
+UNION ALL
+SELECT NULL, 'user mapping for ' || tenancy.grantee_name(m.umuser) || ' on server ' || quote_ident(m.srvname),
+    CASE WHEN m.umuser = 0 THEN 'everybody connects as one remote user' ELSE 'an application connects by it' END,
+    format('DROP USER MAPPING FOR %s SERVER %I', tenancy.grantee_name(m.umuser), m.srvname),
+    CASE WHEN m.umuser = 0 OR EXISTS (SELECT FROM tenancy.role_powers w WHERE 'user=' || w.name = ANY (m.umoptions)) THEN 'warn' ELSE 'info' END
+FROM pg_user_mappings m
+WHERE m.umuser IN (SELECT x.grantee FROM tenancy.application_grantees x)
+  -- An application's own is of use where there is a table.
+  AND (m.umuser = 0 OR m.srvid IN (
+       SELECT f.ftserver FROM pg_foreign_table f JOIN tenancy.relation_grants g ON g.relation = f.ftrelid
+       WHERE g.grantee IN (SELECT x.grantee FROM tenancy.application_grantees x)))$rule$),
 
-('statements-readable', 'ways around', 'info', 'Everybody may read pg_stat_statements',
+('statements-readable', 'ways around', 'info', 'An application may read pg_stat_statements',
  'All tenants of an application share a role, and with it the texts of one another''s statements.',
  'https://www.postgresql.org/docs/current/pgstatstatements.html',
-$rule$SELECT NULL AS schema, tenancy.identity('pg_class'::regclass, c.oid) AS object, 'readable by PUBLIC' AS detail,
-    format('REVOKE SELECT ON %s FROM PUBLIC', tenancy.qualified_name(c.oid)) AS remediation
-FROM pg_class c WHERE c.relname = 'pg_stat_statements' AND c.relkind = 'v'
-  AND EXISTS (SELECT FROM aclexplode(c.relacl) AS g WHERE g.grantee = 0 AND g.privilege_type = 'SELECT')$rule$);
+-- The view calls the function with the rights of its reader, so that both are needed to monitor.
+$rule$SELECT NULL AS schema, tenancy.identity('pg_class'::regclass, c.oid) AS object,
+    'readable by ' || string_agg(tenancy.grantee_name(g.grantee), ', ') AS detail,
+    format('REVOKE SELECT ON %s FROM %s; GRANT SELECT ON %1$s TO pg_read_all_stats', tenancy.qualified_name(c.oid), string_agg(tenancy.grantee_name(g.grantee), ', ')) AS remediation
+FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) AS g
+WHERE c.relname = 'pg_stat_statements' AND c.relkind = 'v' AND g.privilege_type = 'SELECT'
+  AND g.grantee <> c.relowner AND g.grantee IN (SELECT x.grantee FROM tenancy.application_grantees x)
+GROUP BY c.oid
+UNION ALL
+SELECT NULL, tenancy.identity('pg_proc'::regclass, f.oid), 'executable by ' || string_agg(tenancy.grantee_name(g.grantee), ', '),
+    format('REVOKE EXECUTE ON FUNCTION %s FROM %s; GRANT EXECUTE ON FUNCTION %1$s TO pg_read_all_stats', f.oid::regprocedure, string_agg(tenancy.grantee_name(g.grantee), ', '))
+FROM pg_proc f CROSS JOIN LATERAL aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) AS g
+WHERE f.proname = 'pg_stat_statements' AND f.oid >= 16384
+  AND g.grantee <> f.proowner AND g.grantee IN (SELECT x.grantee FROM tenancy.application_grantees x)
+GROUP BY f.oid$rule$);

@@ -298,4 +298,10 @@ pub const CASES: &[Case] = &[
         "CREATE LANGUAGE untrusted_{s} HANDLER plpgsql_call_handler; CREATE FUNCTION {s}.f() RETURNS int LANGUAGE untrusted_{s} AS 'BEGIN RETURN 1; END'",
         "CREATE FUNCTION {s}.f() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END'",
     ),
+    case(
+        "function-untrusted",
+        "function {s}.f()",
+        "CREATE LANGUAGE untrusted_{s} HANDLER plpgsql_call_handler; CREATE FUNCTION {s}.f() RETURNS int LANGUAGE untrusted_{s} AS 'BEGIN RETURN 1; END'; REVOKE EXECUTE ON FUNCTION {s}.f() FROM PUBLIC; GRANT EXECUTE ON FUNCTION {s}.f() TO {app}",
+        "CREATE LANGUAGE untrusted_{s} HANDLER plpgsql_call_handler; CREATE FUNCTION {s}.f() RETURNS int LANGUAGE untrusted_{s} AS 'BEGIN RETURN 1; END'; REVOKE EXECUTE ON FUNCTION {s}.f() FROM PUBLIC; ALTER ROLE {other} NOLOGIN; GRANT EXECUTE ON FUNCTION {s}.f() TO {other}",
+    ),
 ];

@@ -266,6 +266,21 @@ pub const CASES: &[Case] = &[
         "CREATE FUNCTION {s}.dblink(text) RETURNS int LANGUAGE sql AS 'SELECT 1'",
         "CREATE FUNCTION {s}.dblink(text) RETURNS int LANGUAGE sql AS 'SELECT 1'; REVOKE EXECUTE ON FUNCTION {s}.dblink(text) FROM PUBLIC",
     ),
+    // The one that connects as any role without a password, and one that an application's group may execute.
+    case(
+        "dblink",
+        "function {s}.dblink_connect_u(pg_catalog.text)",
+        "CREATE FUNCTION {s}.dblink_connect_u(text) RETURNS text LANGUAGE sql AS 'SELECT $1'",
+        "CREATE FUNCTION {s}.dblink_connect_u(text) RETURNS text LANGUAGE sql AS 'SELECT $1'; REVOKE EXECUTE ON FUNCTION {s}.dblink_connect_u(text) FROM PUBLIC;
+         ALTER ROLE {other} NOLOGIN; GRANT EXECUTE ON FUNCTION {s}.dblink_connect_u(text) TO {other}, pg_monitor",
+    ),
+    case(
+        "dblink",
+        "function {s}.dblink(pg_catalog.text)",
+        "CREATE FUNCTION {s}.dblink(text) RETURNS int LANGUAGE sql AS 'SELECT 1'; REVOKE EXECUTE ON FUNCTION {s}.dblink(text) FROM PUBLIC;
+         {T}{P}ALTER ROLE {other} NOLOGIN; GRANT EXECUTE ON FUNCTION {s}.dblink(text) TO {other}; GRANT {other} TO {app}",
+        "CREATE FUNCTION {s}.dblink_get_pkey(text) RETURNS int LANGUAGE sql AS 'SELECT 1'; GRANT EXECUTE ON FUNCTION {s}.dblink_get_pkey(text) TO {app}",
+    ),
     case(
         "foreign-server",
         "server srv_{s} for {app}",
@@ -278,10 +293,46 @@ pub const CASES: &[Case] = &[
         "CREATE FOREIGN DATA WRAPPER w_{s}; CREATE SERVER srv_{s} FOREIGN DATA WRAPPER w_{s}; CREATE USER MAPPING FOR PUBLIC SERVER srv_{s}",
         "CREATE FOREIGN DATA WRAPPER w_{s}; CREATE SERVER srv_{s} FOREIGN DATA WRAPPER w_{s}; CREATE USER MAPPING FOR {other} SERVER srv_{s}",
     ),
+    // By a group that has nothing else, which the application takes on.
+    case(
+        "foreign-server",
+        "server srv_{s} for {other}",
+        "CREATE FOREIGN DATA WRAPPER w_{s}; CREATE SERVER srv_{s} FOREIGN DATA WRAPPER w_{s}; ALTER ROLE {other} NOLOGIN; GRANT USAGE ON FOREIGN SERVER srv_{s} TO {other}; GRANT {other} TO {app}",
+        "CREATE FOREIGN DATA WRAPPER w_{s}; CREATE SERVER srv_{s} FOREIGN DATA WRAPPER w_{s}; ALTER ROLE {other} NOLOGIN; GRANT USAGE ON FOREIGN SERVER srv_{s} TO {other}",
+    ),
+    case(
+        "foreign-server",
+        "foreign data wrapper w_{s} for {app}",
+        "CREATE FOREIGN DATA WRAPPER w_{s}; GRANT USAGE ON FOREIGN DATA WRAPPER w_{s} TO {app}",
+        "CREATE FOREIGN DATA WRAPPER srv_{s}; ALTER ROLE {other} NOLOGIN; GRANT USAGE ON FOREIGN DATA WRAPPER srv_{s} TO {other}",
+    ),
+    // A mapping is of no use without a table.
+    case(
+        "foreign-server",
+        "user mapping for {app} on server srv_{s}",
+        "CREATE FOREIGN DATA WRAPPER w_{s}; CREATE SERVER srv_{s} FOREIGN DATA WRAPPER w_{s}; CREATE USER MAPPING FOR {app} SERVER srv_{s} OPTIONS (user 'postgres');
+         CREATE FOREIGN TABLE {s}.f (note text) SERVER srv_{s}; GRANT SELECT ON {s}.f TO {app}",
+        "CREATE FOREIGN DATA WRAPPER w_{s}; CREATE SERVER srv_{s} FOREIGN DATA WRAPPER w_{s}; CREATE USER MAPPING FOR {app} SERVER srv_{s} OPTIONS (user 'postgres');
+         CREATE FOREIGN TABLE {s}.f (note text) SERVER srv_{s}",
+    ),
     case(
         "statements-readable",
         "view {s}.pg_stat_statements",
         "CREATE VIEW {s}.pg_stat_statements AS SELECT 1; GRANT SELECT ON {s}.pg_stat_statements TO PUBLIC",
         "CREATE VIEW {s}.pg_stat_statements AS SELECT 1",
+    ),
+    case(
+        "statements-readable",
+        "view {s}.pg_stat_statements",
+        "CREATE VIEW {s}.pg_stat_statements AS SELECT 1; GRANT SELECT ON {s}.pg_stat_statements TO {app}",
+        "CREATE VIEW {s}.pg_stat_statements AS SELECT 1; ALTER ROLE {other} NOLOGIN; GRANT SELECT ON {s}.pg_stat_statements TO {other}, pg_read_all_stats",
+    ),
+    // What the view is made of, and everybody may call where nobody said otherwise.
+    case(
+        "statements-readable",
+        "function {s}.pg_stat_statements(boolean)",
+        "CREATE FUNCTION {s}.pg_stat_statements(boolean) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE FUNCTION {s}.pg_stat_statements(boolean) RETURNS int LANGUAGE sql AS 'SELECT 1'; REVOKE EXECUTE ON FUNCTION {s}.pg_stat_statements(boolean) FROM PUBLIC;
+         GRANT EXECUTE ON FUNCTION {s}.pg_stat_statements(boolean) TO pg_read_all_stats",
     ),
 ];
