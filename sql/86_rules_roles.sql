@@ -152,21 +152,29 @@ WHERE r.rolname IN ('pg_read_all_data', 'pg_write_all_data', 'pg_monitor', 'pg_r
 ('role-setting', 'roles', 'warn', 'A setting that decides isolation is pinned to a role or a database',
  'Every session begins with that context, or with less protection, without anybody asking for it.',
  'https://www.postgresql.org/docs/current/sql-alterrole.html',
-$rule$SELECT NULL AS schema,
+$rule$WITH bound AS (
+    SELECT unnest(ARRAY[b.user_setting, b.tenant_setting, b.claims_setting]) AS name FROM tenancy.binding b
+    -- The tenant's has two names.
+    UNION SELECT unnest(ARRAY['app.current_tenant_id', 'app.current_org_id']) FROM tenancy.binding b
+    WHERE b.tenant_setting IN ('app.current_tenant_id', 'app.current_org_id'))
+SELECT NULL AS schema,
     concat_ws(' in ', 'role ' || quote_ident(r.rolname), 'database ' || quote_ident(d.datname)) || ': ' || c.name AS object,
     'every session begins with it' AS detail,
-    CASE WHEN r.oid IS NULL AND d.oid IS NULL THEN format('ALTER ROLE ALL RESET %s', c.quoted)
-         WHEN r.oid IS NULL THEN format('ALTER DATABASE %I RESET %s', d.datname, c.quoted)
-         ELSE format('ALTER ROLE %I%s RESET %s', r.rolname, coalesce(' IN DATABASE ' || quote_ident(d.datname), ''), c.quoted) END AS remediation
+    CASE WHEN r.oid IS NULL AND d.oid IS NULL THEN format('ALTER ROLE ALL RESET %s', c.reset)
+         WHEN r.oid IS NULL THEN format('ALTER DATABASE %I RESET %s', d.datname, c.reset)
+         ELSE format('ALTER ROLE %I%s RESET %s', r.rolname, coalesce(' IN DATABASE ' || quote_ident(d.datname), ''), c.reset) END AS remediation
 FROM pg_db_role_setting s
 LEFT JOIN pg_roles r ON r.oid = s.setrole LEFT JOIN pg_database d ON d.oid = s.setdatabase
-CROSS JOIN LATERAL (SELECT split_part(x, '=', 1) AS name, split_part(x, '=', 2) AS value,
-                           (SELECT string_agg(quote_ident(part), '.') FROM unnest(string_to_array(split_part(x, '=', 1), '.')) AS part) AS quoted
-                    FROM unnest(s.setconfig) AS x) c
+CROSS JOIN LATERAL (SELECT x.name, lower(x.value) AS value, b.name AS bound,
+                           -- Spelled otherwise than the variable is called, it cannot be named in a RESET.
+                           CASE WHEN b.name <> x.name THEN 'ALL'
+                                ELSE (SELECT string_agg(quote_ident(part), '.') FROM unnest(string_to_array(x.name, '.')) AS part) END AS reset
+                    FROM (SELECT split_part(x, '=', 1) AS name, split_part(x, '=', 2) AS value FROM unnest(s.setconfig) AS x) x
+                    LEFT JOIN bound b ON lower(b.name) = lower(x.name)) c
 WHERE (s.setdatabase = 0 OR d.datname = current_database()) AND (s.setrole = 0 OR r.oid IS NOT NULL)
-  AND ((c.name = 'row_security' AND c.value = 'off') OR (c.name = 'session_replication_role' AND c.value = 'replica')
-       OR c.name IN ('pg_tenancy.missing_context', 'pg_tenancy.context_scope')
-       OR c.name IN (SELECT unnest(ARRAY[b.user_setting, b.tenant_setting, b.claims_setting]) FROM tenancy.binding b))$rule$),
+  -- A boolean is kept as it was spelled.
+  AND ((c.name = 'row_security' AND c.value ~ '^(off?|f(a(l(se?)?)?)?|no?|0)$') OR (c.name = 'session_replication_role' AND c.value = 'replica')
+       OR c.name IN ('pg_tenancy.missing_context', 'pg_tenancy.context_scope') OR c.bound IS NOT NULL)$rule$),
 
 ('service-role-shared', 'roles', 'error', 'A service role is an application''s role as well',
  'Whoever can run SQL as the application acts for any tenant, as nobody''s user: jobs need a role of their own.',

@@ -42,6 +42,11 @@ fn a_login_that_row_security_does_not_bind_is_an_error_however_it_comes_by_the_t
         stage.database.role("service"),
         stage.database.role("between"),
     );
+    // Made as superusers, since another session might believe one of two catalogs that it is one already.
+    let [granted, member] =
+        ["granted", "member"].map(|name| format!("{name}_{}", stage.database.name));
+    stage.database.adopt_role(&granted);
+    stage.database.adopt_role(&member);
     let mut superuser = stage.superuser();
     for (breaks, finding) in [
         (
@@ -50,25 +55,22 @@ fn a_login_that_row_security_does_not_bind_is_an_error_however_it_comes_by_the_t
         ),
         // Of a group's grants, whether it inherits them or not.
         (
-            format!(
-                "REVOKE ALL ON app.t FROM {service}; ALTER ROLE {between} NOLOGIN; GRANT {app} TO {between}; GRANT {between} TO {service}; ALTER ROLE {service} BYPASSRLS NOINHERIT"
-            ),
+            format!("REVOKE ALL ON app.t FROM {service}; ALTER ROLE {between} NOLOGIN; GRANT {app} TO {between};
+                GRANT {between} TO {service}; ALTER ROLE {service} BYPASSRLS NOINHERIT"),
             format!("role-bypassrls error role {service}"),
         ),
         // Of its own.
         (
-            format!("REVOKE {between} FROM {service}; ALTER ROLE {owner} BYPASSRLS"),
+            format!("ALTER ROLE {owner} BYPASSRLS"),
             format!("role-bypassrls error role {owner}"),
         ),
         (
-            format!("GRANT SELECT ON app.t TO {service}; ALTER ROLE {service} SUPERUSER"),
-            format!("role-superuser error role {service}"),
+            format!("CREATE ROLE {granted} LOGIN SUPERUSER; GRANT SELECT ON app.t TO {granted}"),
+            format!("role-superuser error role {granted}"),
         ),
         (
-            format!(
-                "REVOKE ALL ON app.t FROM {service}; GRANT {between} TO {service}; ALTER ROLE {service} SUPERUSER"
-            ),
-            format!("role-superuser warn role {service}"),
+            format!("CREATE ROLE {member} LOGIN SUPERUSER IN ROLE {between}"),
+            format!("role-superuser warn role {member}"),
         ),
     ] {
         superuser.ok(&breaks);
@@ -232,4 +234,23 @@ fn roles_as_they_should_be_are_left_alone() {
     // It may try what the application can.
     superuser.ok(&format!("GRANT {web} TO {owner}"));
     assert_eq!(found(&mut superuser), [""; 0]);
+}
+
+/// Names of settings have no case, and a session without the library keeps them as they were written.
+#[test]
+fn a_pinned_context_is_found_in_whatever_case() {
+    let stage = Stage::on(Server::plain());
+    let app = &stage.app;
+    stage.superuser().ok(&format!(
+        "ALTER ROLE {app} SET \"App.Current_Org_ID\" = '00000000-0000-0000-0000-00000000000a'"
+    ));
+    let mut nobody = stage.nobody();
+    let tenant = nobody.text("SELECT current_tenant_id()");
+    assert_eq!(tenant.as_deref(), Some(policy_support::A));
+    let mut superuser = stage.superuser();
+    assert_eq!(
+        found(&mut superuser),
+        [format!("role-setting warn role {app}: App.Current_Org_ID")]
+    );
+    mend(&mut superuser);
 }

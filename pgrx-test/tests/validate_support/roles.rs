@@ -145,6 +145,38 @@ pub const CASES: &[Case] = &[
         "ALTER ROLE {other} SET app.current_tenant_id = '00000000-0000-0000-0000-000000000001'",
         "ALTER ROLE {other} SET row_security = on",
     ),
+    // Switched off, however that is spelled.
+    case(
+        "role-setting",
+        "role {other}: row_security",
+        "ALTER ROLE {other} SET row_security = 'False'",
+        "ALTER ROLE {other} SET row_security = 'yes'",
+    ),
+    case(
+        "role-setting",
+        "role {other}: row_security",
+        "ALTER ROLE {other} SET row_security = 'OF'",
+        "ALTER ROLE {other} SET row_security = 1",
+    ),
+    case(
+        "role-setting",
+        "role {other}: row_security",
+        "ALTER ROLE {other} SET row_security = 0",
+        "ALTER ROLE {other} SET application_name = 'off'",
+    ),
+    case(
+        "role-setting",
+        "role {other}: row_security",
+        "ALTER ROLE {other} SET row_security = n",
+        "ALTER ROLE {other} SET row_security = t",
+    ),
+    // By its other name.
+    case(
+        "role-setting",
+        "role {other}: app.current_org_id",
+        "ALTER ROLE {other} SET app.current_org_id = '00000000-0000-0000-0000-000000000001'",
+        "ALTER ROLE {other} SET app.current_organisation = 'x'",
+    ),
     case(
         "service-role-shared",
         "role {other}",
