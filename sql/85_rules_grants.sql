@@ -73,24 +73,41 @@ $rule$SELECT n.nspname AS schema, tenancy.identity('pg_namespace'::regclass, n.o
     'tables made by ' || string_agg(DISTINCT quote_ident(pg_get_userbyid(d.defaclrole)), ', ') || ' are granted to '
         || string_agg(DISTINCT tenancy.grantee_name(g.grantee), ', ') || ' and not protected automatically' AS detail,
     format('SELECT tenancy.auto_protect(%L, mode => ''enforce'')', n.nspname) AS remediation
-FROM pg_default_acl d JOIN pg_namespace n ON n.oid = d.defaclnamespace
+FROM pg_default_acl d
+-- Without a schema they are for every one, and matter where the role can make tables beside those of tenants.
+JOIN pg_namespace n ON n.oid = d.defaclnamespace OR (
+    d.defaclnamespace = 0 AND n.nspname IN (SELECT t.schema FROM tenancy.tenant_tables t) AND has_schema_privilege(d.defaclrole, n.oid, 'CREATE'))
 CROSS JOIN LATERAL aclexplode(d.defaclacl) AS g
 WHERE d.defaclobjtype = 'r' AND g.grantee <> d.defaclrole
   AND n.nspname NOT IN (SELECT a.schema_name FROM tenancy.auto_protected a WHERE a.active)
 GROUP BY n.nspname, n.oid$rule$),
 
 ('schema-create', 'grants', 'warn', 'An application may create objects in a schema',
- 'A function, an operator or a table of its own in the way of a search_path runs with the rights of others, and is not protected.',
+ 'A function, an operator or a table of its own in the way of a search_path runs with the rights of others, and is not protected. A schema of its own, without tables of tenants, is information.',
  'https://www.postgresql.org/docs/current/ddl-schemas.html',
 $rule$SELECT n.nspname AS schema, 'CREATE on ' || tenancy.identity('pg_namespace'::regclass, n.oid) || ' for ' || tenancy.grantee_name(g.grantee) AS object,
     'may create functions, operators and tables' AS detail,
-    format('REVOKE CREATE ON SCHEMA %I FROM %s', n.nspname, tenancy.grantee_name(g.grantee)) AS remediation
+    format('REVOKE CREATE ON SCHEMA %I FROM %s', n.nspname, tenancy.grantee_name(g.grantee)) AS remediation, 'warn' AS level
 FROM pg_namespace n CROSS JOIN LATERAL aclexplode(n.nspacl) AS g
 WHERE g.privilege_type = 'CREATE' AND g.grantee <> n.nspowner AND n.nspname !~ '^pg_'
-  AND (g.grantee = 0 OR EXISTS (SELECT FROM tenancy.application_roles a WHERE pg_has_role(a.role, g.grantee, 'USAGE')))
+  AND g.grantee IN (SELECT x.grantee FROM tenancy.application_grantees x)
 UNION ALL
-SELECT n.nspname, tenancy.identity('pg_namespace'::regclass, n.oid) || ' of ' || quote_ident(a.name),
-    'its owner drops every table in it, whosever that is',
-    format('ALTER SCHEMA %I OWNER TO %I', n.nspname, pg_get_userbyid(d.datdba))
-FROM pg_namespace n JOIN tenancy.application_roles a ON a.role = n.nspowner JOIN pg_database d ON d.datname = current_database()
-WHERE EXISTS (SELECT FROM tenancy.tenant_tables t WHERE t.schema = n.nspname)$rule$);
+SELECT NULL, 'CREATE on ' || tenancy.identity('pg_database'::regclass, d.oid) || ' for ' || tenancy.grantee_name(g.grantee),
+    'may create schemas, which others have in their search_path where they are called like them',
+    format('REVOKE CREATE ON DATABASE %I FROM %s', d.datname, tenancy.grantee_name(g.grantee)), 'warn'
+FROM pg_database d CROSS JOIN LATERAL aclexplode(d.datacl) AS g
+WHERE d.datname = current_database() AND g.privilege_type = 'CREATE' AND g.grantee <> d.datdba
+  AND g.grantee IN (SELECT x.grantee FROM tenancy.application_grantees x)
+UNION ALL
+SELECT n.nspname, tenancy.identity('pg_namespace'::regclass, n.oid) || ' of ' || quote_ident(pg_get_userbyid(n.nspowner)),
+    string_agg(tenancy.grantee_name(x.application), ', ') || CASE WHEN w.is_of_tenants THEN ' drops every table in it, whosever that is' ELSE ' may create functions, operators and tables' END,
+    format('ALTER SCHEMA %I OWNER TO %s', n.nspname, CASE WHEN w.owner_is_applications THEN 'CURRENT_USER' ELSE quote_ident(pg_get_userbyid(d.datdba)) END),
+    CASE WHEN w.is_of_tenants OR w.is_called_like_another THEN 'warn' ELSE 'info' END
+FROM pg_namespace n JOIN tenancy.application_grantees x ON x.grantee = n.nspowner JOIN pg_database d ON d.datname = current_database()
+CROSS JOIN LATERAL (
+    SELECT n.nspname IN (SELECT t.schema FROM tenancy.tenant_tables t) AS is_of_tenants,
+           n.nspname IN (SELECT r.rolname FROM pg_roles r WHERE r.oid <> n.nspowner) AS is_called_like_another,
+           d.datdba IN (SELECT o.grantee FROM tenancy.application_grantees o) AS owner_is_applications) w
+-- Of members of roles that row security does not bind, role-path tells.
+WHERE x.application = n.nspowner OR n.nspowner NOT IN (SELECT p.role FROM tenancy.role_powers p)
+GROUP BY n.oid, n.nspname, n.nspowner, d.datdba, w.is_of_tenants, w.is_called_like_another, w.owner_is_applications$rule$);

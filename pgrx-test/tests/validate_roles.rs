@@ -163,6 +163,50 @@ fn an_application_is_one_however_it_comes_by_its_tables() {
     mend(&mut superuser);
 }
 
+#[test]
+fn an_application_makes_nothing_where_others_look() {
+    let stage = well();
+    let (app, database) = (&stage.app, &stage.database.name);
+    let group = stage.database.role("group");
+    let mut superuser = stage.superuser();
+    superuser.ok(&format!("ALTER ROLE {group} NOLOGIN; GRANT {group} TO {app}; GRANT CREATE ON DATABASE {database} TO {group}"));
+    assert_eq!(
+        found(&mut superuser),
+        [format!(
+            "schema-create warn CREATE on database {database} for {group}"
+        )]
+    );
+    mend(&mut superuser);
+    // A schema of its own is its affair, unless somebody's search_path finds it.
+    superuser.ok(&format!(
+        "CREATE SCHEMA queue AUTHORIZATION {app}; CREATE SCHEMA shared AUTHORIZATION {group}"
+    ));
+    assert_eq!(found(&mut superuser), [""; 0]);
+    let told = "SELECT level || ' ' || object FROM tenancy.validate() WHERE code = 'schema-create' ORDER BY object";
+    assert_eq!(
+        superuser.texts(told),
+        [
+            format!("info schema queue of {app}"),
+            format!("info schema shared of {group}")
+        ]
+    );
+    let login = &stage.owner;
+    superuser.ok(&format!("ALTER SCHEMA queue RENAME TO {login}"));
+    assert_eq!(
+        found(&mut superuser),
+        [format!("schema-create warn schema {login} of {app}")]
+    );
+    mend(&mut superuser);
+    // Who owns the database owns its schema public.
+    superuser.ok(&format!("CREATE TABLE public.t (id uuid PRIMARY KEY, tenant_id uuid NOT NULL); CREATE INDEX ON public.t (tenant_id);
+        SELECT tenancy.protect_table('public.t', mode => 'enforce'); ALTER DATABASE {database} OWNER TO {app}"));
+    assert_eq!(
+        found(&mut superuser),
+        ["schema-create warn schema public of pg_database_owner"]
+    );
+    mend(&mut superuser);
+}
+
 /// Which membership it is, only some versions tell.
 #[test]
 fn a_path_is_one_by_admin_and_by_set_alone() {

@@ -57,6 +57,19 @@ pub const CASES: &[Case] = &[
         "ALTER DEFAULT PRIVILEGES IN SCHEMA {s} GRANT SELECT ON TABLES TO {app}",
         "ALTER DEFAULT PRIVILEGES IN SCHEMA {s} GRANT SELECT ON SEQUENCES TO {app}",
     ),
+    // For all schemas, of a role that makes tables in this one.
+    case(
+        "default-privileges-unprotected",
+        "schema {s}",
+        "{T}{P}ALTER ROLE {other} NOLOGIN; GRANT CREATE ON SCHEMA {s} TO {other}; ALTER DEFAULT PRIVILEGES FOR ROLE {other} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {app}",
+        "{T}{P}ALTER ROLE {other} NOLOGIN; GRANT CREATE ON SCHEMA {s} TO {other}; ALTER DEFAULT PRIVILEGES FOR ROLE {other} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {app}; SELECT tenancy.auto_protect('{s}', mode => 'enforce')",
+    ),
+    case(
+        "default-privileges-unprotected",
+        "schema {s}",
+        "{T}{P}ALTER ROLE {other} NOLOGIN; ALTER SCHEMA {s} OWNER TO {other}; ALTER DEFAULT PRIVILEGES FOR ROLE {other} GRANT SELECT ON TABLES TO {app}",
+        "{T}{P}ALTER ROLE {other} NOLOGIN; ALTER DEFAULT PRIVILEGES FOR ROLE {other} GRANT SELECT ON TABLES TO {app}",
+    ),
     case(
         "schema-create",
         "CREATE on schema {s} for {app}",
@@ -68,6 +81,19 @@ pub const CASES: &[Case] = &[
         "schema {s} of {other}",
         "{APP}ALTER SCHEMA {s} OWNER TO {other}",
         "{APP}GRANT USAGE ON SCHEMA {s} TO {other}",
+    ),
+    // Of a group of its, and one of its own.
+    case(
+        "schema-create",
+        "schema {s} of {other}",
+        "{T}{P}ALTER ROLE {other} NOLOGIN; ALTER SCHEMA {s} OWNER TO {other}; GRANT {other} TO {app}",
+        "{T}{P}ALTER ROLE {other} NOLOGIN; ALTER SCHEMA {s} OWNER TO {other}",
+    ),
+    case(
+        "schema-create",
+        "schema {s} of {app}",
+        "ALTER SCHEMA {s} OWNER TO {app}",
+        "ALTER ROLE {other} NOLOGIN; ALTER SCHEMA {s} OWNER TO {other}",
     ),
     case(
         "role-superuser",
