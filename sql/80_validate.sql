@@ -69,6 +69,11 @@ LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'expression_with
 COMMENT ON FUNCTION tenancy.expression_without_tenant(text, text) IS
 'the part of a policy''s expression that does not ask for the tenant; null where there is none, and where only functions know';
 
+CREATE FUNCTION tenancy.expression_asks_for_one_of_many(expression text, keys text[]) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'expression_asks_for_one_of_many_wrapper';
+COMMENT ON FUNCTION tenancy.expression_asks_for_one_of_many(text, text[]) IS
+'whether a policy''s expression compares for being equal with a sub-select that may return several rows; keys are unique ones of tables, as in app.users (id)';
+
 CREATE FUNCTION tenancy.expression_shows_nobodys(expression text, tenant_column text, tenant_not_null boolean) RETURNS text
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'expression_shows_nobodys_wrapper';
 COMMENT ON FUNCTION tenancy.expression_shows_nobodys(text, text, boolean) IS
@@ -241,9 +246,11 @@ CREATE VIEW tenancy.judged_policies AS
 WITH all_of_them AS MATERIALIZED (SELECT * FROM tenancy.tenant_policies p WHERE p.row_security),
 floors AS MATERIALIZED (
     SELECT f.*, c.command AS held,
-           coalesce(tenancy.expression_names_tenant(x.text, f.tenant_column), tenancy.expression_asks_for_role(x.text, f.tenant_column),
-                    tenancy.expression_shows_nobodys(x.text, f.tenant_column, f.tenant_not_null)) IS NULL
-               AND x.text !~ '\m(raw_)?user_meta_?data\M' AS is_sound
+           -- Matters beside another only.
+           CASE WHEN count(*) OVER (PARTITION BY f.relation, c.command) > 1
+                THEN coalesce(tenancy.expression_names_tenant(x.text, f.tenant_column), tenancy.expression_asks_for_role(x.text, f.tenant_column),
+                              tenancy.expression_shows_nobodys(x.text, f.tenant_column, f.tenant_not_null)) IS NULL
+                     AND x.text !~ '\m(raw_)?user_meta_?data\M' END AS is_sound
     FROM all_of_them f CROSS JOIN LATERAL pg_catalog.unnest(f.floor_for) AS c(command)
     CROSS JOIN LATERAL (SELECT pg_catalog.concat_ws(' OR ', f.using_text, f.check_text) AS text OFFSET 0) x),
 by_relation AS (

@@ -1,21 +1,30 @@
 -- Rules about row security and policies.
 
 CREATE VIEW tenancy.policy_queries AS
-SELECT DISTINCT p.oid AS policy, p.polrelid AS relation, d.refobjid AS queried
+SELECT DISTINCT p.oid AS policy, p.polrelid AS relation, d.refobjid AS queried,
+       p.polcmd IN ('r', '*') AND coalesce(pg_catalog.strpos(p.polqual::text, x.mark) > 0, false) AS reads
 FROM pg_catalog.pg_policy p
 JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND d.objid = p.oid
-    AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid <> p.polrelid
-JOIN pg_catalog.pg_class c ON c.oid = p.polrelid AND c.relrowsecurity;
-COMMENT ON VIEW tenancy.policy_queries IS 'other relations that policies in force query, for validation';
+    AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+JOIN pg_catalog.pg_class c ON c.oid = p.polrelid AND c.relrowsecurity
+CROSS JOIN LATERAL (SELECT ':relid ' || d.refobjid || ' ' AS mark) x
+-- Only the tree tells the tables that a policy queries from the one that it is on.
+WHERE pg_catalog.strpos(pg_catalog.concat(p.polqual::text, p.polwithcheck::text), x.mark) > 0;
+COMMENT ON VIEW tenancy.policy_queries IS 'relations that policies in force query, and whether in USING for SELECT: what is asked where another policy queries their table; for validation';
 
 CREATE VIEW tenancy.policy_reach AS
-WITH RECURSIVE edges AS MATERIALIZED (SELECT DISTINCT q.relation, q.queried FROM tenancy.policy_queries q),
+WITH RECURSIVE edges AS MATERIALIZED (
+    SELECT q.relation, q.queried, pg_catalog.bool_or(q.reads) AS reads FROM tenancy.policy_queries q GROUP BY q.relation, q.queried),
 reach AS (
     SELECT e.relation, e.queried AS reached, e.queried AS last FROM edges e
-    UNION SELECT reach.relation, reach.reached, e.queried FROM reach JOIN edges e ON e.relation = reach.last)
-SELECT reach.relation, reach.reached, pg_catalog.bool_or(reach.last = reach.relation) AS comes_back
-FROM reach GROUP BY reach.relation, reach.reached;
-COMMENT ON VIEW tenancy.policy_reach IS 'relations that the policies of a relation query, and whether the policies of those lead back to it, for validation';
+    UNION SELECT reach.relation, reach.reached, e.queried FROM reach JOIN edges e ON e.relation = reach.last AND e.reads),
+-- Postgres takes a table for endless that it meets again, and whose policies for SELECT have any sub-select.
+endless AS (
+    SELECT DISTINCT p.polrelid AS relation FROM pg_catalog.pg_policy p
+    WHERE p.polcmd IN ('r', '*') AND pg_catalog.concat(p.polqual::text, p.polwithcheck::text) ~ '\{SUBLINK ')
+SELECT reach.relation, reach.reached, pg_catalog.bool_or(reach.last = n.relation) IS TRUE AS comes_back
+FROM reach LEFT JOIN endless n ON n.relation = reach.relation GROUP BY reach.relation, reach.reached;
+COMMENT ON VIEW tenancy.policy_reach IS 'relations that the policies of a relation query, and whether the policies of those lead back to it without an end, for validation';
 GRANT SELECT ON tenancy.policy_queries, tenancy.policy_reach TO PUBLIC;
 
 INSERT INTO tenancy.rules (code, topic, level, title, why, reference, query) VALUES
@@ -195,15 +204,9 @@ WHERE coalesce(tenancy.expression_asks_for_role(p.using_text, p.tenant_column), 
  'Every query of the table fails with infinite recursion, which gets mended by a function that bypasses row security.',
  'https://www.postgresql.org/docs/current/sql-createpolicy.html',
 $rule$SELECT p.schema, tenancy.identity('pg_policy'::regclass, p.policy) AS object,
-    'queries ' || tenancy.qualified_name(p.relation) AS detail,
+    'queries ' || CASE WHEN bool_or(x.reached = p.relation) THEN tenancy.qualified_name(p.relation)
+        ELSE string_agg(DISTINCT tenancy.qualified_name(x.reached), ', ') || ', whose policies query ' || tenancy.qualified_name(p.relation) END AS detail,
     format('DROP POLICY %I ON %s; %s', p.name, tenancy.qualified_name(p.relation), tenancy.protect_statement(p.relation)) AS remediation
-FROM tenancy.tenant_policies p
-WHERE concat(p.using_text, ' ', p.check_text) ~
-    ('(FROM|JOIN)\s+\(*' || regexp_replace(tenancy.qualified_name(p.relation), '(\W)', '\\\1', 'g') || '(\s|\)|$)')
-UNION ALL
-SELECT p.schema, tenancy.identity('pg_policy'::regclass, p.policy),
-    'queries ' || string_agg(DISTINCT tenancy.qualified_name(x.reached), ', ') || ', whose policies query ' || tenancy.qualified_name(p.relation),
-    format('DROP POLICY %I ON %s; %s', p.name, tenancy.qualified_name(p.relation), tenancy.protect_statement(p.relation))
 FROM tenancy.tenant_policies p JOIN tenancy.policy_queries q ON q.policy = p.policy
 JOIN tenancy.policy_reach x ON x.relation = q.relation AND x.reached = q.queried AND x.comes_back
 GROUP BY p.schema, p.policy, p.name, p.relation$rule$),
@@ -214,4 +217,16 @@ $rule$SELECT p.schema, tenancy.identity('pg_policy'::regclass, p.policy) AS obje
     'more than one row where one is meant' AS detail,
     format('DROP POLICY %I ON %s; %s', p.name, tenancy.qualified_name(p.relation), tenancy.protect_statement(p.relation)) AS remediation
 FROM tenancy.tenant_policies p
-WHERE concat(p.using_text, ' ', p.check_text) ~ '= \( SELECT [\w."]+\s+FROM' AND concat(p.using_text, ' ', p.check_text) !~ '\mLIMIT 1\M'$rule$);
+LEFT JOIN (
+    -- Unique keys of what it queries: none for a parent, whose children they do not bind.
+    SELECT k.policy, array_agg(k.key) AS keys
+    FROM (SELECT d.objid AS policy, format('%s (%s)', tenancy.qualified_name(i.indrelid), string_agg(quote_ident(a.attname), ', ')) AS key
+          FROM (SELECT DISTINCT d.objid, d.refobjid FROM pg_depend d
+                WHERE d.classid = 'pg_policy'::regclass AND d.refclassid = 'pg_class'::regclass) d
+          JOIN pg_class c ON c.oid = d.refobjid AND (c.relkind = 'p' OR NOT c.relhassubclass)
+          JOIN pg_index i ON i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+          CROSS JOIN LATERAL unnest(i.indkey::smallint[]) WITH ORDINALITY AS n(number, place)
+          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = n.number
+          WHERE n.place <= i.indnkeyatts GROUP BY d.objid, i.indrelid, i.indexrelid) k
+    GROUP BY k.policy) u ON u.policy = p.policy
+WHERE tenancy.expression_asks_for_one_of_many(concat_ws(' OR ', p.using_text, p.check_text), coalesce(u.keys, '{}'))$rule$);

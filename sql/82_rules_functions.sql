@@ -19,13 +19,19 @@ COMMENT ON VIEW tenancy.user_functions IS 'functions that no extension brought, 
 
 CREATE VIEW tenancy.policy_functions AS
 WITH found AS MATERIALIZED (
-    SELECT DISTINCT p.schema AS policy_schema, p.policy, p.name AS policy_name, p.relation, f.*
+    SELECT DISTINCT p.schema AS policy_schema, p.policy, p.name AS policy_name, p.relation, f.*,
+           -- Once for all rows: a sub-select that names no column of them.
+           NOT (x.text ~ x.once AND pg_catalog.strpos(pg_catalog.regexp_replace(x.text, x.once, '', 'g'), x.name || '(') = 0) AS per_row
     FROM tenancy.tenant_policies p
     JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND d.objid = p.policy
         AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
-    JOIN tenancy.user_functions f ON f.function = d.refobjid)
+    JOIN tenancy.user_functions f ON f.function = d.refobjid
+    CROSS JOIN LATERAL (
+        SELECT pg_catalog.concat(p.using_text, ' ', p.check_text) AS text, n.name,
+               '\( SELECT ' || pg_catalog.regexp_replace(n.name, '(\W)', '\\\1', 'g') || '\([^.()]*\) AS [^ ]+\)' AS once
+        FROM pg_catalog.format('%I.%I', f.schema, f.name) AS n(name)) x)
 SELECT * FROM found;
-COMMENT ON VIEW tenancy.policy_functions IS 'functions that policies of tenant tables call, for validation';
+COMMENT ON VIEW tenancy.policy_functions IS 'functions that policies of tenant tables call, and whether for each row, for validation';
 GRANT SELECT ON tenancy.user_functions, tenancy.policy_functions TO PUBLIC;
 
 INSERT INTO tenancy.rules (code, topic, level, title, why, reference, query) VALUES
@@ -34,7 +40,7 @@ INSERT INTO tenancy.rules (code, topic, level, title, why, reference, query) VAL
 $rule$SELECT min(f.policy_schema) AS schema, tenancy.identity('pg_proc'::regclass, f.function) AS object,
     'volatile, called by policy ' || string_agg(quote_ident(f.policy_name), ', ' ORDER BY f.policy_name) AS detail,
     format('ALTER FUNCTION %s STABLE', f.function::regprocedure) AS remediation
-FROM tenancy.policy_functions f WHERE f.volatility = 'v' GROUP BY f.function$rule$),
+FROM tenancy.policy_functions f WHERE f.volatility = 'v' AND f.per_row GROUP BY f.function$rule$),
 
 ('function-immutable-setting', 'functions', 'error', 'A policy calls an IMMUTABLE function that reads the context',
  'Its value is folded into the plan: a prepared statement goes on for the tenant of its first run.',
@@ -42,7 +48,12 @@ FROM tenancy.policy_functions f WHERE f.volatility = 'v' GROUP BY f.function$rul
 $rule$SELECT min(f.policy_schema) AS schema, tenancy.identity('pg_proc'::regclass, f.function) AS object,
     'IMMUTABLE, and reads a setting or a table' AS detail, format('ALTER FUNCTION %s STABLE', f.function::regprocedure) AS remediation
 FROM tenancy.policy_functions f
-WHERE f.volatility = 'i' AND coalesce(nullif(f.source, ''), pg_get_functiondef(f.function)) ~* '\m(current_setting|current_tenant\w*|current_user|session_user|select\M.*\mfrom)\M'
+-- FROM as a word of an argument, or of IS DISTINCT FROM, reads no table; nor does that of a function.
+CROSS JOIN LATERAL regexp_replace(coalesce(nullif(f.source, ''), pg_get_functiondef(f.function)),
+    '\m(substring|extract|trim|overlay)\s*\(([^()]|\([^()]*\))*?\mfrom\M|\mdistinct\s+from\M', '', 'gi') AS s(source)
+WHERE f.volatility = 'i'
+  AND s.source ~* ('\m(current_setting|current_user\w*|session_user|current_tenant\w*|is_(tenant|super)_admin\w*|has_tenant_role|user_tenant_ids\w*'
+                   || '|get_user_tenant_context)\M|\m(select|with)\M.*\m(from|join)\s+(?!(lateral\s+)?[\w."]+\s*\()[\w"]')
 GROUP BY f.function$rule$),
 
 ('function-lookup-per-row', 'functions', 'warn', 'A policy calls a PL/pgSQL function that queries tables',
@@ -51,7 +62,7 @@ $rule$SELECT f.policy_schema AS schema, tenancy.identity('pg_policy'::regclass, 
     'calls ' || f.function::regprocedure || ', which queries tables' AS detail,
     format('DROP POLICY %I ON %s; %s', f.policy_name, tenancy.qualified_name(f.relation), tenancy.protect_statement(f.relation)) AS remediation
 FROM tenancy.policy_functions f
-WHERE f.language = 'plpgsql' AND f.source ~* '\m(select|perform)\M.*\mfrom\M'$rule$),
+WHERE f.language = 'plpgsql' AND f.per_row AND f.source ~* '\m(select|perform)\M.*\mfrom\M'$rule$),
 
 ('function-parallel', 'functions', 'info', 'A policy calls a function that is not PARALLEL SAFE',
  'No query of the table can be parallel.', 'https://www.postgresql.org/docs/current/parallel-safety.html',

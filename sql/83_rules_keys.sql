@@ -170,6 +170,12 @@ $rule$SELECT t.schema, tenancy.identity('pg_class'::regclass, t.relation, t.tena
 FROM tenancy.tenant_tables t
 WHERE t.row_security AND t.tenant_number IS NOT NULL
   AND t.relation NOT IN (SELECT f.relation FROM tenancy.tenant_policies f WHERE 'w' = ANY (f.floor_for))
+  -- Nor where written rows are of the one tenant that read ones are of.
+  AND t.relation NOT IN (SELECT p.relation FROM tenancy.tenant_policies p
+                         CROSS JOIN LATERAL (VALUES (tenancy.expression_one_tenant(p.using_text, p.tenant_column)),
+                                                    (tenancy.expression_one_tenant(coalesce(p.check_text, p.using_text), p.tenant_column))) AS v(tenant)
+                         WHERE p.permissive AND 'w' = ANY (p.commands)
+                         GROUP BY p.relation HAVING count(v.tenant) = count(*) AND count(DISTINCT v.tenant) = 1)
   AND NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = t.relation AND g.tgenabled IN ('O', 'A')
                   AND g.tgfoid = 'tenancy.tenant_column_immutable()'::regprocedure)
   AND EXISTS (SELECT FROM tenancy.tenant_table_grants g WHERE g.relation = t.relation AND g.privilege = 'UPDATE'

@@ -11,6 +11,7 @@
 //! | cutting the expression of a policy, and what is always true | `expression` |
 //! | whether it asks for the tenant | `bounds` |
 //! | what else it lets rows through by | `complaints` |
+//! | whether a sub-select of it returns one row | `one_row` |
 //! | what a piece of it is | `words`, `query` |
 //! | its text | `deparse` |
 //! | what a server lacks | `server` |
@@ -23,6 +24,7 @@ mod data;
 mod deparse;
 pub mod expression;
 mod gate;
+mod one_row;
 pub mod query;
 mod readable;
 mod run;
@@ -80,6 +82,11 @@ fn expression_without_tenant(expression: &str, tenant_column: &str) -> Option<St
 #[pg_extern(sql = false)]
 fn expression_bounds_tenant(expression: &str, tenant_column: &str) -> bool {
     bounds::bounds_tenant(expression, tenant_column)
+}
+
+#[pg_extern(sql = false)]
+fn expression_asks_for_one_of_many(expression: &str, keys: Vec<String>) -> bool {
+    one_row::asks_for_one_of_many(expression, &keys)
 }
 
 #[pg_extern(sql = false)]

@@ -55,6 +55,19 @@ impl<'a> Simple<'a> {
         })
     }
 
+    /// Whether one row at most has such values in these columns, with such unique keys: `app.parents (id)`.
+    pub fn is_one_row(&self, keys: &[String], tied: &[&str]) -> bool {
+        keys.iter().any(|key| {
+            key.strip_prefix(self.table)
+                .and_then(|columns| columns.strip_prefix(' '))
+                .is_some_and(|columns| {
+                    operands(columns, ", ")
+                        .iter()
+                        .all(|column| tied.contains(column))
+                })
+        })
+    }
+
     /// Whether a column of the table must equal what `is_wanted` says.
     pub fn asks(&self, is_wanted: impl Fn(&str) -> bool) -> bool {
         self.conditions.iter().any(|condition| {

@@ -161,6 +161,40 @@ pub const CASES: &[Case] = &[
         "{T}CREATE TABLE {s}.u (tenant_id uuid NOT NULL); {RLS}
          CREATE POLICY p ON {s}.t USING (tenant_id IN (SELECT u.tenant_id FROM {s}.u)); CREATE POLICY q ON {s}.u USING (tenant_id IN (SELECT t.tenant_id FROM {s}.t))",
     ),
+    // Behind a comma; and of what is asked of other commands, nothing is asked where it reads.
+    case(
+        "policy-recursion",
+        "policy p on {s}.t",
+        "{T}CREATE TABLE {s}.m (u text, tenant_id uuid); {RLS}CREATE POLICY p ON {s}.t USING (tenant_id IN (SELECT x.tenant_id FROM {s}.m, {s}.t x WHERE m.u = x.note))",
+        "{T}{RLS}CREATE POLICY p ON {s}.t FOR SELECT USING (tenant_id = current_tenant_id());
+         CREATE POLICY i ON {s}.t FOR INSERT WITH CHECK (tenant_id = current_tenant_id() AND NOT EXISTS (SELECT FROM {s}.t x WHERE x.note = t.note));
+         CREATE POLICY q ON {s}.t FOR UPDATE USING (tenant_id = current_tenant_id() AND NOT EXISTS (SELECT FROM {s}.t x WHERE x.note = 'me'))",
+    ),
+    // Postgres looks no further than at whether a policy that it meets again has a sub-select.
+    case(
+        "policy-recursion",
+        "policy i on {s}.t",
+        "{T}CREATE TABLE {s}.m (tenant_id uuid); {RLS}CREATE POLICY p ON {s}.t FOR SELECT USING (tenant_id IN (SELECT m.tenant_id FROM {s}.m));
+         CREATE POLICY i ON {s}.t FOR INSERT WITH CHECK (tenant_id = current_tenant_id() AND NOT EXISTS (SELECT FROM {s}.t x WHERE x.note = t.note))",
+        "{T}CREATE TABLE {s}.m (tenant_id uuid); {RLS}CREATE POLICY p ON {s}.t FOR SELECT USING (tenant_id IN (SELECT m.tenant_id FROM {s}.m));
+         CREATE POLICY i ON {s}.t FOR INSERT WITH CHECK (tenant_id = current_tenant_id() AND EXISTS (SELECT FROM {s}.m WHERE m.tenant_id = t.tenant_id))",
+    ),
+    case(
+        "policy-recursion",
+        "policy p on {s}.t",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (tenant_id = current_tenant_id()) WITH CHECK (tenant_id = current_tenant_id() AND NOT EXISTS (SELECT FROM {s}.t x WHERE x.note = t.note))",
+        "{T}{RLS}CREATE POLICY p ON {s}.t FOR UPDATE USING (tenant_id = current_tenant_id()) WITH CHECK (tenant_id = current_tenant_id() AND NOT EXISTS (SELECT FROM {s}.t x WHERE x.note = t.note))",
+    ),
+    // The policy of another command is not asked.
+    case(
+        "policy-recursion",
+        "policy q on {s}.u",
+        "{T}CREATE TABLE {s}.u (t uuid, tenant_id uuid NOT NULL); CREATE INDEX ON {s}.u (tenant_id); ALTER TABLE {s}.u ENABLE ROW LEVEL SECURITY; {RLS}
+         CREATE POLICY p ON {s}.t FOR SELECT USING (EXISTS (SELECT FROM {s}.u WHERE u.t = t.id)); CREATE POLICY q ON {s}.u FOR SELECT USING (EXISTS (SELECT FROM {s}.t WHERE t.id = u.t))",
+        "{T}CREATE TABLE {s}.u (t uuid, tenant_id uuid NOT NULL); CREATE INDEX ON {s}.u (tenant_id); ALTER TABLE {s}.u ENABLE ROW LEVEL SECURITY; {RLS}
+         CREATE POLICY p ON {s}.t FOR SELECT USING (EXISTS (SELECT FROM {s}.u WHERE u.t = t.id)); CREATE POLICY q ON {s}.u FOR SELECT USING (tenant_id = current_tenant_id());
+         CREATE POLICY i ON {s}.u FOR INSERT WITH CHECK (EXISTS (SELECT FROM {s}.t WHERE t.id = u.t))",
+    ),
     // The expression of another table with more columns, as a damaged catalog may have it.
     case(
         "policy-unreadable",
@@ -177,10 +211,36 @@ pub const CASES: &[Case] = &[
         "{T}CREATE TABLE {s}.m (u text, tenant uuid); {RLS}CREATE POLICY p ON {s}.t USING (tenant_id IN (SELECT m.tenant FROM {s}.m WHERE m.u = 'me') AND tenant_id = (SELECT current_tenant_id()))",
     ),
     case(
+        "policy-scalar-subselect",
+        "policy p on {s}.t",
+        "{T}CREATE TABLE {s}.m (u text, tenant text); {RLS}CREATE POLICY p ON {s}.t USING (tenant_id = (SELECT m.tenant::uuid FROM {s}.m WHERE m.u = 'me'))",
+        "{T}CREATE TABLE {s}.m (u text PRIMARY KEY, tenant text); {RLS}CREATE POLICY p ON {s}.t USING (tenant_id = (SELECT m.tenant::uuid FROM {s}.m WHERE m.u = 'me'))",
+    ),
+    case(
+        "policy-scalar-subselect",
+        "policy p on {s}.t",
+        "{T}CREATE TABLE {s}.m (u text, tenant uuid, UNIQUE (u, tenant)); {RLS}CREATE POLICY p ON {s}.t USING ((SELECT DISTINCT m.tenant FROM {s}.m WHERE m.u = 'me') = tenant_id)",
+        "{T}CREATE TABLE {s}.m (u text, app int, tenant uuid, UNIQUE (u, app)); {RLS}CREATE POLICY p ON {s}.t USING ((SELECT m.tenant FROM {s}.m WHERE m.u = current_setting('app.x') AND m.app = 1) = tenant_id AND id = (SELECT max(x.u::uuid::text)::uuid FROM {s}.m x))",
+    ),
+    // A key that is compared with its own table's columns is not held.
+    case(
+        "policy-scalar-subselect",
+        "policy p on {s}.t",
+        "{T}CREATE TABLE {s}.m (u text PRIMARY KEY, v text, tenant uuid); {RLS}CREATE POLICY p ON {s}.t USING (tenant_id = (SELECT m.tenant FROM {s}.m WHERE m.u = m.v))",
+        "{T}CREATE TABLE {s}.m (u text, tenant uuid); {RLS}CREATE POLICY p ON {s}.t USING (tenant_id = (SELECT m.tenant FROM {s}.m WHERE m.u = 'me' LIMIT 1))",
+    ),
+    case(
         "function-volatile",
         "function {s}.f()",
         "{T}CREATE FUNCTION {s}.f() RETURNS uuid LANGUAGE sql AS 'SELECT current_tenant_id()'; {RLS}CREATE POLICY p ON {s}.t USING (tenant_id = {s}.f())",
         "{T}CREATE FUNCTION {s}.f() RETURNS uuid LANGUAGE sql AS 'SELECT current_tenant_id()'; {P}",
+    ),
+    // Once for all rows, and for each.
+    case(
+        "function-volatile",
+        "function {s}.f(pg_catalog.uuid)",
+        "{T}CREATE FUNCTION {s}.f(uuid) RETURNS uuid LANGUAGE sql AS 'SELECT current_tenant_id()'; {RLS}CREATE POLICY p ON {s}.t USING (tenant_id = (SELECT {s}.f(t.id)))",
+        "{T}CREATE FUNCTION {s}.f() RETURNS uuid LANGUAGE sql AS 'SELECT current_tenant_id()'; {RLS}CREATE POLICY p ON {s}.t USING (tenant_id = (SELECT {s}.f()))",
     ),
     case(
         "function-immutable-setting",
@@ -189,11 +249,32 @@ pub const CASES: &[Case] = &[
         "{T}CREATE FUNCTION {s}.f(uuid) RETURNS uuid LANGUAGE sql IMMUTABLE AS 'SELECT $1'; {RLS}CREATE POLICY p ON {s}.t USING (tenant_id = {s}.f(current_tenant_id()))",
     ),
     case(
+        "function-immutable-setting",
+        "function {s}.f()",
+        "{T}CREATE FUNCTION {s}.f() RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT is_super_admin()'; {RLS}CREATE POLICY p ON {s}.t USING ({s}.f() OR tenant_id = current_tenant_id())",
+        "{T}CREATE FUNCTION {s}.f(text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT substring(lower($1) FROM '^[^/]+') WHERE $1 IS DISTINCT FROM '' $$; {RLS}CREATE POLICY p ON {s}.t USING (tenant_id::text = {s}.f(note) AND tenant_id = current_tenant_id())",
+    ),
+    case(
+        "function-immutable-setting",
+        "function {s}.f(pg_catalog.text)",
+        "{T}CREATE TABLE {s}.m (u text, tenant uuid); CREATE FUNCTION {s}.f(text) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$ SELECT m.tenant FROM unnest(ARRAY[$1]) x JOIN {s}.m ON m.u = substring(x from 2) $$; {RLS}CREATE POLICY p ON {s}.t USING (tenant_id = {s}.f(note))",
+        "{T}CREATE FUNCTION {s}.f(text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$ SELECT bool_or(x = 'y') FROM unnest(string_to_array($1, ',')) x $$; {RLS}CREATE POLICY p ON {s}.t USING ({s}.f(note) AND tenant_id = current_tenant_id())",
+    ),
+    case(
         "function-lookup-per-row",
         "policy p on {s}.t",
         "{T}CREATE TABLE {s}.m (tenant uuid); CREATE FUNCTION {s}.f() RETURNS uuid LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN (SELECT tenant FROM {s}.m LIMIT 1); END $$;
          {RLS}CREATE POLICY p ON {s}.t USING (tenant_id = {s}.f())",
         "{T}CREATE FUNCTION {s}.f() RETURNS uuid LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN current_tenant_id(); END $$; {RLS}CREATE POLICY p ON {s}.t USING (tenant_id = {s}.f())",
+    ),
+    // Once for all rows, and for each besides.
+    case(
+        "function-lookup-per-row",
+        "policy p on {s}.t",
+        "{T}CREATE TABLE {s}.m (tenant uuid); CREATE FUNCTION {s}.f() RETURNS uuid LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN (SELECT tenant FROM {s}.m LIMIT 1); END $$;
+         {RLS}CREATE POLICY p ON {s}.t USING (tenant_id = (SELECT {s}.f()) OR id = {s}.f())",
+        "{T}CREATE TABLE {s}.m (tenant uuid); CREATE FUNCTION {s}.f() RETURNS uuid LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN (SELECT tenant FROM {s}.m LIMIT 1); END $$;
+         {RLS}CREATE POLICY p ON {s}.t USING (tenant_id = (SELECT {s}.f()))",
     ),
     case(
         "function-parallel",

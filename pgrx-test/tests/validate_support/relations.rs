@@ -104,6 +104,20 @@ pub const CASES: &[Case] = &[
         "{T}{RLS}CREATE POLICY p ON {s}.t USING (tenant_id = ANY (user_tenant_ids()))",
         "{T}{P}",
     ),
+    // Written rows are of the one tenant that read ones are of.
+    case(
+        "tenant-column-updatable",
+        "table column {s}.t.tenant_id",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (tenant_id = current_tenant_id()); CREATE POLICY q ON {s}.t FOR UPDATE USING (tenant_id = current_setting('app.other')::uuid)",
+        "{T}{RLS}CREATE POLICY p ON {s}.t USING (tenant_id = current_tenant_id())",
+    ),
+    case(
+        "tenant-column-updatable",
+        "table column {s}.t.tenant_id",
+        "{T}{RLS}CREATE POLICY p ON {s}.t FOR UPDATE USING (tenant_id = ANY (user_tenant_ids())) WITH CHECK (tenant_id = current_tenant_id())",
+        "{T}{RLS}CREATE POLICY p ON {s}.t FOR UPDATE USING (tenant_id = (SELECT current_tenant_id())) WITH CHECK (current_tenant_id() = tenant_id AND note <> '');
+         CREATE POLICY q ON {s}.t FOR SELECT USING (tenant_id = ANY (user_tenant_ids()))",
+    ),
     case(
         "unique-without-tenant",
         "index {s}.t_note_key",

@@ -101,19 +101,6 @@ impl Known<'_> {
         })
     }
 
-    /// Whether one row at most has such values in these columns.
-    fn is_one_row(self, table: &str, tied: &[&str]) -> bool {
-        self.keys.iter().any(|key| {
-            key.strip_prefix(table)
-                .and_then(|columns| columns.strip_prefix(' '))
-                .is_some_and(|columns| {
-                    operands(columns, ", ")
-                        .iter()
-                        .all(|column| tied.contains(column))
-                })
-        })
-    }
-
     fn is_tenant(self, table: &str, name: &str) -> bool {
         self.tenants.iter().any(|tenant| {
             operands(tenant, ".").pop() == Some(name)
@@ -288,7 +275,7 @@ fn exists(query: &str, scope: Scope<'_>, known: Known<'_>) -> Reaches {
         return Reaches::of(Reach::OwnTenants);
     }
     let tied: Vec<_> = ties.iter().map(|(own, _)| *own).collect();
-    if !known.is_one_row(query.table, &tied) {
+    if !query.is_one_row(known.keys, &tied) {
         return Reaches::of(Reach::All);
     }
     let parent = Scope::Parent {
