@@ -143,6 +143,37 @@ fn other_roles_gain_nothing_by_switching() {
     studio.refused(MEMBER, ORG_A, &invoker);
 }
 
+/// Whoever owns a table may have any trigger function called for it, and one statement writes several
+/// tables as one command.
+#[test]
+fn the_owner_of_another_table_gains_nothing_by_its_triggers() {
+    let studio = System::studio();
+    let own_function = |table: &str| {
+        format!(
+            "CREATE FUNCTION pg_temp.p() RETURNS void LANGUAGE sql SECURITY DEFINER AS $$
+                 WITH first AS (INSERT INTO {table} VALUES (gen_random_uuid())) {PROMOTE} $$;
+             SELECT pg_temp.p()"
+        )
+    };
+    studio.refused(
+        MEMBER,
+        ORG_A,
+        &format!(
+            "CREATE TEMP TABLE own (a uuid);
+             CREATE TRIGGER n BEFORE INSERT ON own FOR EACH ROW EXECUTE FUNCTION tenancy.invalidate_context();
+             {}",
+            own_function("pg_temp.own")
+        ),
+    );
+    // Nor does the owner of one bound table by its own.
+    studio.database.superuser().ok(&format!(
+        "GRANT {app} TO {owner}; ALTER TABLE platform.organizations OWNER TO {app}",
+        app = studio.app,
+        owner = studio.owner
+    ));
+    studio.refused(MEMBER, ORG_A, &own_function("platform.organizations"));
+}
+
 #[test]
 fn a_function_of_the_owner_may_write_identity() {
     let studio = System::studio();

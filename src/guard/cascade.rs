@@ -2,7 +2,8 @@
 //!
 //! Owns the memory of such commands. Postgres runs a foreign key's statement as the owner, but fires
 //! that statement's AFTER triggers later, as the role that set it off. A BEFORE trigger sees the
-//! owner, so it takes note. One command has one role: its number tells the rows apart.
+//! owner, so it takes note. One command has one role, and may write several tables, not all of them
+//! his: table and number tell the rows apart.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -12,10 +13,11 @@ use pgrx::pg_sys;
 use super::{Fired, is_owners};
 use crate::error::Result;
 
-/// Commands of one transaction. Numbers are never given twice in it, not after a ROLLBACK TO either.
+/// Commands of one transaction, each with a table that it wrote as the table's owner. Numbers are never
+/// given twice in it, not after a ROLLBACK TO either.
 struct Noted {
     transaction: pg_sys::TransactionId,
-    commands: HashSet<pg_sys::CommandId>,
+    commands: HashSet<(pg_sys::Oid, pg_sys::CommandId)>,
 }
 
 thread_local! {
@@ -24,8 +26,9 @@ thread_local! {
 
 /// Notes the running command if it acts as the owner without being him. Called before each row.
 pub fn note(fired: &Fired) -> Result<()> {
-    // SAFETY: plain reads of the backend's state.
-    if !unsafe { pg_sys::InLocalUserIdChange() } || !is_owners(fired.relation_oid())? {
+    let relation = fired.relation_oid();
+    // SAFETY: a plain read of the backend's state.
+    if !unsafe { pg_sys::InLocalUserIdChange() } || !is_owners(relation)? {
         return Ok(());
     }
     // SAFETY: a row is about to be written, so the transaction needs its identifier anyway.
@@ -46,7 +49,7 @@ pub fn note(fired: &Fired) -> Result<()> {
             });
         }
         if let Some(noted) = noted {
-            noted.commands.insert(command);
+            noted.commands.insert((relation, command));
         }
     });
     Ok(())
@@ -57,7 +60,7 @@ pub fn wrote(fired: &Fired) -> bool {
     if fired.truncates {
         return false;
     }
-    let command = fired.command();
+    let command = (fired.relation_oid(), fired.command());
     // SAFETY: a plain read of the backend's state.
     let transaction = unsafe { pg_sys::GetTopTransactionIdIfAny() };
     NOTED.with_borrow(|noted| {
