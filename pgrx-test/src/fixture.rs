@@ -155,6 +155,14 @@ impl Database {
         Database::copy(server, "template0")
     }
 
+    /// The same in another encoding than UTF8.
+    pub fn in_encoding(server: &'static Server, encoding: &str) -> Database {
+        Database::copy(
+            server,
+            &format!("template0 ENCODING '{encoding}' LOCALE 'C'"),
+        )
+    }
+
     fn copy(server: &'static Server, template: &str) -> Database {
         let name = unique("t");
         // Copying files instead of writing each page to the log: most tests are over sooner than

@@ -1,6 +1,6 @@
 //! Claims: the JSON document in which a gateway hands over who is asking.
 //!
-//! Pure. Must never guess: a document that is not an object, or a claim that is neither a string nor
+//! Pure. Must never guess: a document that is not an object, or a claim that is neither text nor
 //! a whole number, is an error and not an absent claim.
 
 use serde_json::Value;
@@ -40,7 +40,10 @@ impl Claims {
         });
         match value {
             None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok((!text.is_empty()).then(|| text.clone())),
+            // Postgres's text cannot hold a NUL: what stands before it would be another identifier.
+            Some(Value::String(text)) if !text.contains('\0') => {
+                Ok((!text.is_empty()).then(|| text.clone()))
+            }
             // A number with a fraction, or beyond 64 bits, would be rounded: two users could become one.
             Some(Value::Number(number)) if number.is_i64() || number.is_u64() => {
                 Ok(Some(number.to_string()))
@@ -98,7 +101,15 @@ mod tests {
 
     #[test]
     fn what_identifies_nobody_is_an_error() {
-        for value in ["true", "[]", "{}", "1.5", "36893488147419103232"] {
+        for value in [
+            "true",
+            "[]",
+            "{}",
+            "1.5",
+            "36893488147419103232",
+            r#""u1\u0000""#,
+            r#""\u0000u1""#,
+        ] {
             assert_eq!(
                 identifier(&format!(r#"{{"sub":{value}}}"#), "sub"),
                 Err(Fault::Unusable {

@@ -12,6 +12,7 @@ use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{GucSource, GucStackState};
 use pgrx::prelude::*;
 
+use super::identity::Malformed;
 use super::{hot, validate};
 use crate::gucs::{self, ContextScope};
 use crate::{catalog, pg_compat};
@@ -130,8 +131,18 @@ impl Setting {
     }
 
     /// The value that may be believed: `None` when unset, empty, or left behind by an earlier
-    /// transaction. What is borrowed must be done with before any setting is assigned.
+    /// transaction. What is borrowed must be done with before any setting is assigned. Not for
+    /// identifiers: where the database has another encoding than UTF8, several values look the same.
     pub fn value(&self) -> Option<Cow<'_, str>> {
+        self.raw().map(CStr::to_string_lossy)
+    }
+
+    /// The same, exactly as it was set; an error where it cannot be read.
+    pub fn exactly(&self) -> Result<Option<&str>, Malformed> {
+        self.raw().map(exactly).transpose()
+    }
+
+    fn raw(&self) -> Option<&CStr> {
         if !pg_compat::in_parallel_worker() && is_leftover(self.variable()) {
             return None;
         }
@@ -148,9 +159,16 @@ impl Setting {
             return None;
         }
         // SAFETY: not null; lives until the variable is assigned, by the promise of the caller.
-        let text = unsafe { CStr::from_ptr(value) }.to_string_lossy();
+        let text = unsafe { CStr::from_ptr(value) };
         (!text.is_empty()).then_some(text)
     }
+}
+
+/// The text of a value. In a database of another encoding than UTF8 its bytes may be none.
+pub fn exactly(value: &CStr) -> Result<&str, Malformed> {
+    value.to_str().map_err(|_| Malformed {
+        type_name: "UTF8 string",
+    })
 }
 
 /// Makes the setting a variable of ours, if nobody else has. Returns whether it is one.
@@ -352,7 +370,7 @@ unsafe fn checked(slot: usize, value: *const core::ffi::c_char, source: GucSourc
         return true;
     }
     // SAFETY: not null, NUL-terminated by the caller's promise.
-    let text = unsafe { CStr::from_ptr(value) }.to_string_lossy();
+    let text = unsafe { CStr::from_ptr(value) };
     let name = OWNED.with_borrow(|all| all.get(slot).map(|setting| setting.name));
     let Some(name) = name.and_then(|name| name.to_str().ok()) else {
         return true;
@@ -360,7 +378,7 @@ unsafe fn checked(slot: usize, value: *const core::ffi::c_char, source: GucSourc
     if text.is_empty() {
         return true;
     }
-    let Err(error) = validate::setting(name, &text) else {
+    let Err(error) = validate::value(name, text) else {
         return true;
     };
     refuse(error.kind().sqlstate(), error.message(), error.hint_text());

@@ -3,19 +3,22 @@
 //! Owns the rules which setting means what and which values are well formed. Must never repeat a
 //! malformed value in an error: it may be a token.
 
+use std::ffi::CStr;
+
 use super::claims::{Claims, Fault};
 use super::identity::Malformed;
 use super::model::Asked;
-use super::service;
 use super::setting::{SERVICE_SETTING, Setting};
+use super::{service, setting};
 use crate::binding::{self, Binding};
 use crate::error::{Error, Kind, Result};
 
 /// Judges one value as it is set. Without a binding nothing can be said about it.
-pub fn setting(name: &str, text: &str) -> Result<()> {
+pub fn value(name: &str, value: &CStr) -> Result<()> {
     let Ok(Some(binding)) = binding::current() else {
         return Ok(());
     };
+    let text = || setting::exactly(value).map_err(|fault| malformed(fault, name));
     let user = |text: &str| {
         let read = binding.user_type().canonical(text).map(drop);
         read.map_err(|fault| malformed(fault, name))
@@ -25,13 +28,13 @@ pub fn setting(name: &str, text: &str) -> Result<()> {
         read.map_err(|fault| malformed(fault, name))
     };
     if binding.claims_setting.as_deref() == Some(name) {
-        let claims = identifiers(&binding, name, text)?;
+        let claims = identifiers(&binding, name, text()?)?;
         claims.0.as_deref().map_or(Ok(()), user)?;
         claims.1.as_deref().map_or(Ok(()), tenant)
     } else if binding.is_tenant_setting(name) || name == SERVICE_SETTING {
-        tenant(text)
+        tenant(text()?)
     } else if binding.user_setting == name {
-        user(text)
+        user(text()?)
     } else {
         Ok(())
     }
@@ -42,19 +45,20 @@ pub fn asked(binding: &Binding) -> Result<Asked> {
     let (mut user, mut tenant) = (None, None);
     let settings = &binding.settings;
     if let Some(claims) = &settings.claims
-        && let Some(text) = claims.value()
+        && let Some(text) = exactly(claims)?
     {
-        let (user_claim, tenant_claim) = identifiers(binding, claims.name(), &text)?;
+        let (user_claim, tenant_claim) = identifiers(binding, claims.name(), text)?;
         merge_user(binding, &mut user, claims, user_claim.as_deref())?;
         merge_tenant(binding, &mut tenant, claims, tenant_claim.as_deref())?;
     }
     let named = &settings.user;
-    merge_user(binding, &mut user, named, named.value().as_deref())?;
+    merge_user(binding, &mut user, named, exactly(named)?)?;
     for named in &settings.tenant {
-        merge_tenant(binding, &mut tenant, named, named.value().as_deref())?;
+        merge_tenant(binding, &mut tenant, named, exactly(named)?)?;
     }
     let named = &settings.service;
-    let Some(text) = named.value().filter(|_| service::is_service_session()) else {
+    let is_service = named.value().is_some() && service::is_service_session();
+    let Some(text) = is_service.then(|| exactly(named)).transpose()?.flatten() else {
         return Ok(Asked {
             user,
             tenant,
@@ -62,7 +66,7 @@ pub fn asked(binding: &Binding) -> Result<Asked> {
         });
     };
     let mut served = None;
-    merge_tenant(binding, &mut served, named, Some(&text))?;
+    merge_tenant(binding, &mut served, named, Some(text))?;
     if user.is_some() || tenant.is_some() {
         return Err(Error::new(
             Kind::InvalidParameterValue,
@@ -75,6 +79,11 @@ pub fn asked(binding: &Binding) -> Result<Asked> {
         tenant: served,
         service: true,
     })
+}
+
+fn exactly(setting: &Setting) -> Result<Option<&str>> {
+    let value = setting.exactly();
+    value.map_err(|fault| malformed(fault, setting.name()))
 }
 
 fn merge_user(
@@ -159,7 +168,7 @@ fn claims_error(fault: Fault, name: &str) -> Error {
         Fault::Unusable { claim } => Error::new(
             Kind::InvalidParameterValue,
             format!(
-                "invalid value for setting \"{name}\": claim \"{claim}\" is neither a string nor a 64-bit whole number"
+                "invalid value for setting \"{name}\": claim \"{claim}\" is neither text nor a 64-bit whole number"
             ),
         ),
     }
