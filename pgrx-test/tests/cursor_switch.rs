@@ -152,6 +152,30 @@ fn a_portal_with_a_row_limit_is_not_continued_for_another_tenant() {
     }
 }
 
+/// Nothing but the run itself is told of the second Execute of a portal.
+#[test]
+fn a_portal_with_a_row_limit_is_not_continued_for_a_user_who_moved() {
+    // Without its triggers the change is announced by nobody, and a context counts for one statement.
+    for disarm in ["", "ALTER TABLE members DISABLE TRIGGER ALL"] {
+        let world = world();
+        world.admin().ok(disarm);
+        let mut client = world.app_as("u1");
+        let query = client.prepare("SELECT body FROM notes").unwrap();
+        let mut transaction = client.transaction().unwrap();
+        let portal = transaction.bind(&query, &[]).unwrap();
+        for _ in 0..2 {
+            assert_eq!(transaction.query_portal(&portal, 3).unwrap().len(), 3);
+        }
+        world.admin().ok(&format!(
+            "UPDATE members SET tenant_id = '{B}' WHERE user_id = 'u1'"
+        ));
+        let Err(error) = transaction.query_portal(&portal, 3) else {
+            panic!("the portal goes on: {disarm:?}");
+        };
+        expect_error(error.as_db_error().unwrap(), "55000", CHANGED);
+    }
+}
+
 #[test]
 fn a_loop_over_a_protected_table_may_not_switch_and_over_others_may() {
     let world = world();

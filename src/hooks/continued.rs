@@ -6,11 +6,14 @@
 //! sequential scan asks again for every row. Costs nothing for a query on other tables, and a
 //! comparison of pointers for one on a protected table.
 
+use std::cell::Cell;
+
 use pgrx::prelude::*;
 
 use super::protected;
-use crate::context::hot;
+use crate::cache::generation;
 use crate::context::resolve::Mark;
+use crate::context::{hot, resolve};
 use crate::error::{Error, Kind, OrRaise, Result};
 use crate::policy::Same;
 
@@ -21,6 +24,8 @@ struct Started {
     /// Only there to be found again, and to drop what follows: see `started` and `freed`.
     callback: pg_sys::MemoryContextCallback,
     mark: Mark,
+    /// It ran already: what was taken in as it started may be long ago.
+    has_run: Cell<bool>,
 }
 
 /// Notes the context of a query that was just started.
@@ -42,6 +47,7 @@ pub unsafe fn note(query: *mut pg_sys::QueryDesc, mark: Mark) {
                 next: core::ptr::null_mut(),
             },
             mark,
+            has_run: Cell::new(false),
         });
         pg_sys::MemoryContextRegisterResetCallback(memory, &raw mut (*started).callback);
     }
@@ -57,6 +63,11 @@ pub unsafe fn check(query: *mut pg_sys::QueryDesc) {
         let Some(started) = started(query) else {
             return;
         };
+        if (*started).has_run.replace(true) {
+            // The second Execute of a portal is no statement that anything else is told of.
+            generation::accept_messages();
+            resolve::start_statement(false);
+        }
         let mark = &(*started).mark;
         if mark.is_known() {
             return;
