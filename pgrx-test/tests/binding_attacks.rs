@@ -476,3 +476,32 @@ fn a_schema_of_that_name_without_the_extension_is_not_believed() {
         1
     );
 }
+
+/// A dump is restored without its roles, but nobody else's rights may be had by somebody who is gone.
+#[test]
+fn an_expression_whose_author_is_gone_counts_for_the_owner_of_then_alone() {
+    let attacker = Attacker::new();
+    let (author, heir) = (
+        attacker.database.role("author"),
+        attacker.database.role("heir"),
+    );
+    let mut root = attacker.database.superuser();
+    root.ok(&format!("GRANT {} TO {author}", attacker.name));
+    attacker
+        .database
+        .connect(&author)
+        .ok(&attacker.bind("active"));
+    root.ok(&format!("DROP ROLE {author}"));
+    assert_eq!(attacker.lure()[0], "ok");
+    root.ok(&format!(
+        "GRANT USAGE ON SCHEMA lair TO {heir}; ALTER TABLE lair.members OWNER TO {heir}"
+    ));
+    let said = attacker.lure();
+    assert!(said[0].contains("rights that its author lacks"), "{said:?}");
+    // Whoever owns it now says so himself.
+    attacker
+        .database
+        .connect(&heir)
+        .ok(&attacker.bind("active"));
+    assert_eq!(attacker.lure()[0], "ok");
+}

@@ -275,3 +275,32 @@ fn tenants_are_written_by_super_admins() {
         ),
     );
 }
+
+#[test]
+fn a_membership_that_does_not_count_now_still_concerns_its_tenant() {
+    let studio = System::studio();
+    studio.as_owner(&format!(
+        "INSERT INTO platform.organization_members (user_id, organization_id, active) VALUES ('{newcomer}', '{b}', false);
+         CREATE TABLE platform.profiles (id uuid PRIMARY KEY, role text);
+         INSERT INTO platform.profiles SELECT DISTINCT user_id, 'member' FROM platform.organization_members;
+         GRANT SELECT, UPDATE ON platform.profiles TO {app};
+         SELECT tenancy.bind(tenant_setting => 'app.current_org_id',
+             membership => 'platform.organization_members', membership_tenant => 'organization_id',
+             membership_role => 'role', membership_active => 'active', role_table => 'platform.profiles',
+             tenants => 'platform.organizations', tenants_active => 'is_active')",
+        newcomer = user(NEWCOMER),
+        b = org(ORG_B),
+        app = studio.app
+    ));
+    let promote = |who: u32| {
+        format!(
+            "UPDATE platform.profiles SET role = 'admin' WHERE id = '{}'",
+            user(who)
+        )
+    };
+    // Could be reactivated where he left, and be an admin there.
+    studio.refused(ADMIN_B, ORG_B, &promote(LEAVER));
+    // Whose only membership does not count is nobody's user yet.
+    studio.refused(ADMIN_B, ORG_B, &promote(NEWCOMER));
+    studio.allowed(ADMIN_B, ORG_B, &promote(MEMBER_B));
+}

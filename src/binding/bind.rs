@@ -335,6 +335,7 @@ fn check_columns(
             load::require_trust(
                 catalog::relation_owner(relation)?,
                 &catalog::current_role_name(),
+                None,
             )?;
             let facts = expression::analyze(relation, active)?;
             facts

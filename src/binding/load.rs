@@ -113,7 +113,7 @@ fn build(stored: Stored) -> Result<Binding> {
             identity_columns.push(query::column(relation, name)?.number);
         }
         if let Some(active) = active {
-            require_trust(owner, &bound_by)?;
+            require_trust(owner, &bound_by, Some(&stored.owner))?;
             let facts = expression::analyze(relation, active)?;
             facts.authors.require_rights_of(owner)?;
             cacheable &= facts.depends_only_on_its_row;
@@ -160,6 +160,11 @@ fn build(stored: Stored) -> Result<Binding> {
         .as_ref()
         .map(|table| Query::memberships(table, &definition))
         .transpose()?;
+    let all_memberships_query = membership
+        .as_ref()
+        .filter(|_| definition.membership_active.is_some())
+        .map(|table| Query::all_memberships(table, &definition))
+        .transpose()?;
     let role_query = role_table
         .as_ref()
         .map(|table| Query::role(table, &definition))
@@ -175,6 +180,7 @@ fn build(stored: Stored) -> Result<Binding> {
         role_table,
         tenants,
         membership_query,
+        all_memberships_query,
         role_query,
         tenants_query,
         user_type,
@@ -241,13 +247,18 @@ fn is_table(relation: &pg_sys::Oid) -> bool {
 }
 
 /// An expression is run as the table's owner, whoever that is by then: whoever wrote it must have
-/// that role's rights, or he would run code with rights that he lacks.
-pub fn require_trust(owner: pg_sys::Oid, bound_by: &str) -> Result<()> {
+/// that role's rights, or he would run code with rights that he lacks. Of an author who is gone, as
+/// after a restore without his role, no more is known than that he had those of `owner_then`, where
+/// that was noted.
+pub fn require_trust(owner: pg_sys::Oid, bound_by: &str, owner_then: Option<&str>) -> Result<()> {
     let trusted = match catalog::role_oid(bound_by) {
         // SAFETY: catalog lookups by oid.
         Some(author) => unsafe { pg_sys::has_privs_of_role(author, owner) },
         // SAFETY: a catalog lookup by oid.
-        None => unsafe { !pg_sys::superuser_arg(owner) },
+        None => unsafe {
+            !pg_sys::superuser_arg(owner)
+                && owner_then.is_none_or(|then| catalog::role_name(owner) == then)
+        },
     };
     if trusted {
         return Ok(());

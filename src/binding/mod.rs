@@ -47,6 +47,8 @@ pub struct Binding {
     pub role_table: Option<BoundTable>,
     pub tenants: Option<BoundTable>,
     pub membership_query: Option<Query>,
+    /// Of the memberships that do not count now too; where there is a `membership_active`.
+    pub all_memberships_query: Option<Query>,
     pub role_query: Option<Query>,
     pub tenants_query: Option<Query>,
     user_type: UserType,
@@ -89,7 +91,11 @@ thread_local! {
 /// The binding; `None` where `tenancy.bind` was never called. Read again after it, or a bound table,
 /// changed.
 pub fn current() -> Result<Option<Rc<Binding>>> {
-    if generation::take_binding_stale() {
+    // What was read may have been replaced while the load waited for a bound table.
+    for _ in 0..ATTEMPTS {
+        if !generation::take_binding_stale() {
+            break;
+        }
         BINDING.set(None);
         // Marked stale again unless the load ends well: an error must not leave "not bound" behind.
         let mut unfinished = StaleUnlessDone(true);
@@ -97,8 +103,24 @@ pub fn current() -> Result<Option<Rc<Binding>>> {
         let installed = loaded.installed;
         BINDING.set(loaded.binding.map(Rc::new));
         unfinished.0 = !installed;
+        if !installed {
+            break;
+        }
     }
     Ok(BINDING.with_borrow(Clone::clone))
+}
+
+/// How often the binding is read again because it changed under the load.
+const ATTEMPTS: usize = 3;
+
+/// Whether that is the binding, as far as messages that were taken in tell.
+pub fn is_current(binding: &Rc<Binding>) -> bool {
+    !generation::is_binding_stale()
+        && BINDING.with_borrow(|current| {
+            current
+                .as_ref()
+                .is_some_and(|current| Rc::ptr_eq(current, binding))
+        })
 }
 
 /// The binding as it was read last, without reading anything: for callbacks.

@@ -68,14 +68,18 @@ impl Column {
 
 /// The tenant type that a column of that type, or of a domain over it, can hold.
 pub fn tenant_type_of(type_oid: pg_sys::Oid) -> Option<TenantType> {
+    let built_in = |type_oid| {
+        Some(match type_oid {
+            pg_sys::UUIDOID => TenantType::Uuid,
+            pg_sys::TEXTOID | pg_sys::VARCHAROID => TenantType::Text,
+            pg_sys::INT8OID => TenantType::Bigint,
+            pg_sys::INT4OID => TenantType::Integer,
+            _ => return None,
+        })
+    };
+    // Asked for every row of a lookup: no more than it takes.
     // SAFETY: a catalog lookup by oid.
-    Some(match unsafe { pg_sys::getBaseType(type_oid) } {
-        pg_sys::UUIDOID => TenantType::Uuid,
-        pg_sys::TEXTOID | pg_sys::VARCHAROID => TenantType::Text,
-        pg_sys::INT8OID => TenantType::Bigint,
-        pg_sys::INT4OID => TenantType::Integer,
-        _ => return None,
-    })
+    built_in(type_oid).or_else(|| built_in(unsafe { pg_sys::getBaseType(type_oid) }))
 }
 
 /// Whether the type came with Postgres.
@@ -137,6 +141,19 @@ pub struct Query {
 impl Query {
     /// (tenant, role as text) of each active membership of a user.
     pub fn memberships(table: &BoundTable, definition: &Definition) -> Result<Self> {
+        Self::memberships_that(table, definition, definition.membership_active.as_deref())
+    }
+
+    /// The same of each membership, whether or not it counts now.
+    pub fn all_memberships(table: &BoundTable, definition: &Definition) -> Result<Self> {
+        Self::memberships_that(table, definition, None)
+    }
+
+    fn memberships_that(
+        table: &BoundTable,
+        definition: &Definition,
+        active: Option<&str>,
+    ) -> Result<Self> {
         let user = column(table.relation, &definition.membership_user)?;
         let tenant = column(table.relation, &definition.membership_tenant)?;
         require_tenant_type(&tenant, definition, &definition.membership_tenant)?;
@@ -150,13 +167,13 @@ impl Query {
             "SELECT {tenant_name}, {role} FROM {relation} WHERE {user_name} {equality} $1 AND {tenant_name} IS NOT NULL{active}",
             relation = relation_text(table)?,
             user_name = quote_identifier(&definition.membership_user),
-            active = condition(definition.membership_active.as_deref()),
+            active = condition(active),
         );
         Ok(Self::new(
             table,
             parameter_type,
             parameter_type,
-            !user.is_built_in() || definition.membership_active.is_some(),
+            !user.is_built_in() || active.is_some(),
             text,
         ))
     }

@@ -208,6 +208,11 @@ pub fn take_binding_stale() -> bool {
     with(|watch| std::mem::replace(&mut watch.binding_stale, false))
 }
 
+/// Whether the binding has to be read again.
+pub fn is_binding_stale() -> bool {
+    with(|watch| watch.binding_stale)
+}
+
 /// Marks the binding as not read.
 pub fn mark_binding_stale() {
     with(|watch| watch.binding_stale = true);

@@ -49,7 +49,7 @@ impl Table {
 
     /// The same for an expression of somebody else's, who must have the owner's privileges.
     pub fn for_expression_of(&self, author: &str) -> Result<()> {
-        binding::require_trust(self.owner, author).map_err(|_| {
+        binding::require_trust(self.owner, author, None).map_err(|_| {
             Error::new(
                 Kind::InsufficientPrivilege,
                 "a condition would run with rights that its author lacks",

@@ -10,6 +10,7 @@ use pgrx::pg_sys::{self, Datum};
 use super::identity::{TenantId, TenantType};
 use super::model::{Asked, Membership, Resolved};
 use crate::binding::authors::Judging;
+use crate::binding::query::tenant_type_of;
 use crate::binding::{Binding, Query};
 use crate::catalog;
 use crate::error::{Error, Kind, Result};
@@ -163,8 +164,21 @@ impl Row {
             .and_then(|datum| unsafe { String::from_datum(datum, false) })
     }
 
-    /// The tenant in a column of exactly that type, which the binding has checked.
+    /// The tenant in a column of exactly that type: it may be another than the one that the binding has
+    /// seen, if the table was altered while the lookup waited for it.
     fn tenant(&self, number: i32, tenant_type: TenantType) -> Result<TenantId> {
+        // SAFETY: the description of SPI's row.
+        let type_oid = unsafe { pg_sys::SPI_gettypeid(self.description, number) };
+        if tenant_type_of(type_oid) != Some(tenant_type) {
+            return Err(Error::new(
+                Kind::DatatypeMismatch,
+                format!(
+                    "a bound tenant column is not of type {} any more",
+                    tenant_type.name()
+                ),
+            )
+            .hint("Call tenancy.bind() with the tenant_type of the column."));
+        }
         let missing = || Error::new(Kind::Internal, "a bound tenant column holds no value");
         let datum = self.datum(number).ok_or_else(missing)?;
         // SAFETY: a uuid datum points to 16 bytes; the other types are read as their own.
@@ -220,18 +234,19 @@ fn run(
         }
         let table = pg_sys::SPI_tuptable;
         let count = usize::try_from(pg_sys::SPI_processed).unwrap_or(0);
-        for index in 0..count {
+        let outcome = (0..count).try_for_each(|index| {
             each(Row {
                 tuple: *(*table).vals.add(index),
                 description: (*table).tupdesc,
-            })?;
-        }
+            })
+        });
         drop(path);
         drop(judging);
         drop(role);
+        // Shadow mode goes on after an error that is only returned.
         pg_sys::SPI_finish();
+        outcome
     }
-    Ok(())
 }
 
 /// A user identifier as a value of the type it is compared with.

@@ -174,15 +174,8 @@ pub fn current() -> Result<Rc<Resolved>> {
         return Ok(current.resolved.clone());
     }
     let _resolving = Resolving::start()?;
-    let binding = binding::current()?;
-    if let Some(binding) = &binding {
-        binding.settings.adopt();
-    }
-    let (resolved, keep) = match &binding {
-        None => (
-            Rc::new(Resolved::missing(Missing::NotBound)),
-            Keep::Transaction,
-        ),
+    let (resolved, keep) = match adopted()? {
+        None => not_bound(),
         Some(binding) => resolve(binding)?,
     };
     make_current(resolved.clone(), keep);
@@ -356,54 +349,74 @@ fn keep(binding: &Binding) -> Keep {
 /// How often a lookup is repeated because identity data changed under it.
 const ATTEMPTS: usize = 3;
 
-fn resolve(binding: &Rc<Binding>) -> Result<(Rc<Resolved>, Keep)> {
+fn resolve(mut binding: Rc<Binding>) -> Result<(Rc<Resolved>, Keep)> {
     let mut judged_in = generation::current();
-    let mut asked = validate::asked(binding)?;
+    let mut asked = validate::asked(&binding)?;
     if let Some(nobody) = nobody(&asked) {
-        return Ok((nobody, keep(binding)));
+        return Ok((nobody, keep(&binding)));
     }
-    if let Some(known) = cached(binding, &asked) {
-        return Ok((known, keep(binding)));
+    if let Some(known) = cached(&binding, &asked) {
+        return Ok((known, keep(&binding)));
     }
+    // A leader and its workers must agree: all of them see what the statement's snapshot sees.
     // SAFETY: a plain read of the backend's state.
-    if pg_compat::in_parallel_worker() || unsafe { pg_sys::IsInParallelMode() } {
-        // A leader and its workers must agree: all of them see what the statement's snapshot sees.
-        let resolved = lookup::look_up(binding, &asked, lookup::Snapshot::OfStatement)?;
-        return Ok((Rc::new(resolved), Keep::Statement));
-    }
-    let cacheable = binding.is_cacheable() && !generation::has_own_changes();
-    let keep = if cacheable {
-        keep(binding)
+    let parallel = pg_compat::in_parallel_worker() || unsafe { pg_sys::IsInParallelMode() };
+    let snapshot = if parallel {
+        lookup::Snapshot::OfStatement
     } else {
-        Keep::Statement
+        lookup::Snapshot::Fresh
     };
-    for _ in 0..ATTEMPTS {
-        generation::accept_messages();
+    let mut attempts = ATTEMPTS;
+    loop {
+        if !parallel {
+            generation::accept_messages();
+        }
         let before = generation::current();
-        if before != judged_in {
-            // Who asks may be no service any more.
-            judged_in = before;
-            asked = validate::asked(binding)?;
+        if before != judged_in || !binding::is_current(&binding) {
+            // Who asks may be no service any more, and the lookup that of an earlier binding.
+            match adopted()? {
+                None => return Ok(not_bound()),
+                Some(now) => binding = now,
+            }
+            judged_in = generation::current();
+            asked = validate::asked(&binding)?;
             if let Some(nobody) = nobody(&asked) {
                 return Ok((nobody, Keep::Statement));
             }
         }
-        let resolved = Rc::new(lookup::look_up(binding, &asked, lookup::Snapshot::Fresh)?);
-        if generation::current() != before {
-            continue;
+        let resolved = Rc::new(lookup::look_up(&binding, &asked, snapshot)?);
+        if !binding::is_current(&binding) || (!parallel && generation::current() != judged_in) {
+            if attempts > 0 {
+                attempts -= 1;
+                continue;
+            }
+            // Identity data changes faster than it can be read: right for this statement, and no longer.
+            return Ok((resolved, Keep::Statement));
         }
-        if cacheable && !pg_compat::one_snapshot_per_transaction() {
-            store::insert(asked, resolved.clone(), before, gucs::cache_entries());
+        if parallel || !binding.is_cacheable() || generation::has_own_changes() {
+            return Ok((resolved, Keep::Statement));
         }
-        return Ok((resolved, keep));
+        if !pg_compat::one_snapshot_per_transaction() {
+            store::insert(asked, resolved.clone(), judged_in, gucs::cache_entries());
+        }
+        return Ok((resolved, keep(&binding)));
     }
-    // Identity data changes faster than it can be read: right for this statement, and no longer.
-    let asked = validate::asked(binding)?;
-    if let Some(nobody) = nobody(&asked) {
-        return Ok((nobody, Keep::Statement));
+}
+
+/// The binding, its settings made variables of ours.
+fn adopted() -> Result<Option<Rc<Binding>>> {
+    let binding = binding::current()?;
+    if let Some(binding) = &binding {
+        binding.settings.adopt();
     }
-    let resolved = lookup::look_up(binding, &asked, lookup::Snapshot::Fresh)?;
-    Ok((Rc::new(resolved), Keep::Statement))
+    Ok(binding)
+}
+
+fn not_bound() -> (Rc<Resolved>, Keep) {
+    (
+        Rc::new(Resolved::missing(Missing::NotBound)),
+        Keep::Transaction,
+    )
 }
 
 /// The context where nothing is asked for.

@@ -142,7 +142,7 @@ pub fn statement(
     }
     let statement = Statement::new(name, registration, source, joined, binding)?;
     if !statement.runs_only_columns {
-        binding::require_trust(owner, author)?;
+        binding::require_trust(owner, author, Some(&registration.source.owner))?;
     }
     statement.authors.require_rights_of(owner)?;
     Ok(statement)

@@ -16,6 +16,7 @@ use crate::cache::generation;
 use crate::catalog;
 use crate::context::identity::TenantId;
 use crate::context::lookup::{self, Snapshot};
+use crate::context::model::Membership;
 use crate::context::resolve;
 use crate::error::{Error, Kind, OrRaise, Result};
 use crate::registry;
@@ -454,16 +455,21 @@ impl Reader<'_> {
                 kept: Kept::Elsewhere,
             });
         };
-        let memberships = lookup::memberships(
-            self.binding,
-            query,
-            &user,
-            Snapshot::Before(self.fired.command()),
-        )?;
-        let inside = !memberships.is_empty()
-            && memberships
+        let memberships = |query| {
+            let snapshot = Snapshot::Before(self.fired.command());
+            lookup::memberships(self.binding, query, &user, snapshot)
+        };
+        let in_tenant = |memberships: &[Membership]| {
+            memberships
                 .iter()
-                .all(|membership| Some(&membership.tenant) == tenant);
+                .all(|membership| Some(&membership.tenant) == tenant)
+        };
+        let active = memberships(query)?;
+        let mut inside = !active.is_empty() && in_tenant(&active);
+        if inside && let Some(query) = &self.binding.all_memberships_query {
+            // One that does not count now may count again, and he would have the role there too.
+            inside = in_tenant(&memberships(query)?);
+        }
         Ok(Grant {
             rank,
             kept: if inside {
