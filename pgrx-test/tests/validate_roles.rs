@@ -169,7 +169,15 @@ fn an_application_makes_nothing_where_others_look() {
     let (app, database) = (&stage.app, &stage.database.name);
     let group = stage.database.role("group");
     let mut superuser = stage.superuser();
-    superuser.ok(&format!("ALTER ROLE {group} NOLOGIN; GRANT {group} TO {app}; GRANT CREATE ON DATABASE {database} TO {group}"));
+    // Which it can give itself.
+    let options = if Server::preloaded().version >= 16 {
+        " WITH ADMIN TRUE, INHERIT FALSE, SET FALSE"
+    } else {
+        ""
+    };
+    superuser.ok(&format!(
+        "ALTER ROLE {group} NOLOGIN; GRANT {group} TO {app}{options}; GRANT CREATE ON DATABASE {database} TO {group}"
+    ));
     assert_eq!(
         found(&mut superuser),
         [format!(
@@ -273,10 +281,17 @@ fn roles_as_they_should_be_are_left_alone() {
         "SELECT tenancy.create_app_role('{web}', '{{app}}'); SELECT tenancy.create_service_role('{jobs}'); CREATE ROLE {login} LOGIN NOINHERIT IN ROLE {web}"
     ));
     superuser.ok(&format!("CREATE TABLE app.of_administrator (id uuid PRIMARY KEY, tenant_id uuid NOT NULL); CREATE INDEX ON app.of_administrator (tenant_id);
-        ALTER TABLE app.of_administrator OWNER TO {administrator}; SELECT tenancy.protect_table('app.of_administrator', mode => 'enforce')"));
+        ALTER TABLE app.of_administrator OWNER TO {administrator}; SELECT tenancy.protect_table('app.of_administrator', mode => 'enforce'); GRANT SELECT ON app.of_administrator TO {web}"));
     assert_eq!(found(&mut superuser), [""; 0]);
-    // It may try what the application can.
-    superuser.ok(&format!("GRANT {web} TO {owner}"));
+    // It may try what the application can with its tables.
+    let options = if Server::preloaded().version >= 16 {
+        " WITH INHERIT TRUE, SET TRUE"
+    } else {
+        ""
+    };
+    superuser.ok(&format!(
+        "REVOKE SELECT ON app.of_administrator FROM {web}; GRANT {web} TO {owner}{options}"
+    ));
     assert_eq!(found(&mut superuser), [""; 0]);
 }
 
