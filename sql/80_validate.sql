@@ -153,21 +153,35 @@ CROSS JOIN LATERAL pg_catalog.aclexplode(a.attacl) AS g WHERE g.grantee <> c.own
 COMMENT ON VIEW tenancy.relation_grants IS 'privileges of others than owners on relations, or on columns of them (not whole), for validation; grantee 0 is PUBLIC';
 
 CREATE VIEW tenancy.tenant_tables AS
-WITH found AS MATERIALIZED (
+WITH bound AS MATERIALIZED (
+    SELECT r.relation, pg_catalog.min(r.bound_as) AS bound_as FROM tenancy.bound_relations r WHERE r.relation IS NOT NULL GROUP BY r.relation),
+tenants AS MATERIALIZED (
+    SELECT a.attrelid AS relation, a.attnum AS number
+    FROM tenancy.binding b JOIN pg_catalog.pg_attribute a ON a.attrelid = pg_catalog.to_regclass(b.tenants)::oid AND a.attname = b.tenants_id AND NOT a.attisdropped),
+-- The one column by which a table points at the tenants: of several, none is known to be its own.
+pointing AS MATERIALIZED (
+    SELECT con.conrelid AS relation, pg_catalog.min(con.conkey[1]) AS number
+    FROM pg_catalog.pg_constraint con JOIN tenants t ON t.relation = con.confrelid AND con.confkey = ARRAY[t.number]
+    WHERE con.contype = 'f' AND con.conrelid NOT IN (SELECT b.relation FROM bound b)
+    GROUP BY con.conrelid HAVING pg_catalog.min(con.conkey[1]) = pg_catalog.max(con.conkey[1])
+    UNION ALL SELECT t.relation, t.number FROM tenants t JOIN bound b ON b.relation = t.relation AND b.bound_as = 'tenants'),
+found AS MATERIALIZED (
     SELECT c.*, p.template, p.mode, p.options, a.attname AS tenant_column, a.attnum AS tenant_number,
-           a.atttypid AS tenant_type, a.attnotnull AS tenant_not_null,
-           (SELECT min(r.bound_as) FROM tenancy.bound_relations r WHERE r.relation = c.relation) AS bound_as
+           a.atttypid AS tenant_type, a.attnotnull AS tenant_not_null, b.bound_as
     FROM tenancy.user_relations c
     LEFT JOIN tenancy.protected_tables p ON p.relation = c.relation
+    LEFT JOIN bound b ON b.relation = c.relation
+    LEFT JOIN pointing k ON k.relation = c.relation
     LEFT JOIN LATERAL (
         SELECT a.* FROM pg_catalog.pg_attribute a
         WHERE a.attrelid = c.relation AND a.attnum > 0 AND NOT a.attisdropped
           AND CASE WHEN p.relation IS NOT NULL THEN a.attname = p.tenant_column
-                   ELSE a.attname IN (SELECT t.name FROM tenancy.tenant_column_names t) END
-        ORDER BY a.attname LIMIT 1) a ON true
+                   -- A row need not belong to what a column that may be null points at.
+                   ELSE (a.attnum = k.number AND a.attnotnull) IS TRUE OR a.attname IN (SELECT t.name FROM tenancy.tenant_column_names t) END
+        ORDER BY CASE WHEN b.bound_as IS NULL THEN (a.attnum = k.number) IS TRUE ELSE (a.attnum = k.number) IS NOT TRUE END, a.attname LIMIT 1) a ON true
     WHERE c.kind IN ('r', 'p') AND (p.relation IS NOT NULL OR a.attname IS NOT NULL))
 SELECT * FROM found;
-COMMENT ON VIEW tenancy.tenant_tables IS 'tables that are registered or have a column called like the tenant''s: what validation looks at';
+COMMENT ON VIEW tenancy.tenant_tables IS 'tables that are registered, have a column called like the tenant''s, or one that points at the bound table of tenants, and that table: what validation looks at';
 
 CREATE VIEW tenancy.tenant_table_grants AS
 WITH found AS MATERIALIZED (
@@ -286,18 +300,24 @@ BEGIN ATOMIC
         UNION ALL SELECT i.inhparent, up.level + 1 FROM up JOIN pg_catalog.pg_inherits i ON i.inhrelid = up.relation),
     root AS (SELECT up.relation FROM up ORDER BY up.level DESC LIMIT 1)
     SELECT pg_catalog.format('SELECT * FROM tenancy.protect_table(%L, template => %L, tenant_column => %L, mode => ''enforce'', options => %L)',
-                             pg_catalog.format('%I.%I', t.schema, t.name), coalesce(t.registered ->> 'template', 'tenant'),
-                             coalesce(t.registered ->> 'tenant_column', (
+                             pg_catalog.format('%I.%I', t.schema, t.name), coalesce(t.registered ->> 'template', CASE WHEN t.bound_column IS NOT NULL THEN 'own_tenant' END, 'tenant'),
+                             coalesce(t.registered ->> 'tenant_column', t.bound_column, (
                                  SELECT a.attname FROM pg_catalog.pg_attribute a
                                  WHERE a.attrelid = t.relation AND a.attnum > 0 AND NOT a.attisdropped AND t.registered IS NULL
                                    AND a.attname = ANY (ARRAY(SELECT n.name FROM tenancy.tenant_column_names n))
-                                 ORDER BY a.attname LIMIT 1), 'tenant_id'),
+                                 ORDER BY a.attname LIMIT 1), (
+                                 SELECT min(a.attname::text) FROM tenancy.binding b
+                                 JOIN pg_catalog.pg_constraint con ON con.conrelid = t.relation AND con.confrelid = pg_catalog.to_regclass(b.tenants)::oid
+                                     AND con.contype = 'f' AND pg_catalog.cardinality(con.conkey) = 1
+                                 JOIN pg_catalog.pg_attribute a ON a.attrelid = t.relation AND a.attnum = con.conkey[1]), 'tenant_id'),
                              coalesce(t.registered -> 'options', '{}'::jsonb) || more)
     FROM (
         -- A sub-select, so that one registration is found by its key, however the planner joins.
         SELECT c.oid AS relation, n.nspname AS schema, c.relname AS name, (
                    SELECT pg_catalog.jsonb_build_object('template', p.template, 'tenant_column', p.tenant_column, 'options', p.options)
-                   FROM tenancy.protected_tables p WHERE p.schema_name = n.nspname AND p.table_name = c.relname) AS registered
+                   FROM tenancy.protected_tables p WHERE p.schema_name = n.nspname AND p.table_name = c.relname) AS registered,
+               (SELECT b.tenants_id FROM tenancy.binding b WHERE pg_catalog.to_regclass(b.tenants)::oid = c.oid
+                    AND c.oid NOT IN (SELECT r.relation FROM tenancy.bound_relations r WHERE r.bound_as <> 'tenants' AND r.relation IS NOT NULL)) AS bound_column
         FROM root JOIN pg_catalog.pg_class c ON c.oid = root.relation JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         OFFSET 0) t;
 END;

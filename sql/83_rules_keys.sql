@@ -32,8 +32,8 @@ held AS MATERIALIZED (
     WHERE o.carries AND o.conkey @> k.conkey AND o.confkey @> k.confkey
     GROUP BY k.key)
 SELECT k.key, k.name, k.conkey, k.confkey, k.on_delete, k.schema, k.child, k.child_mode, k.parent, k.parent_mode, k.carries, h.unchecked,
-       NOT k.carries AND (k.child_number IS NULL OR k.parent_number IS NULL OR coalesce(k.parent_bound = 'membership', false)
-                          OR coalesce(k.parent_template IN ('shared_read', 'member_read'), false)) AS shared
+       NOT k.carries AND (k.child_number IS NULL OR k.parent_number IS NULL OR coalesce(k.parent_bound IN ('membership', 'tenants'), false)
+                          OR coalesce(k.parent_template IN ('shared_read', 'member_read', 'own_tenant'), false)) AS shared
 FROM keys k LEFT JOIN held h ON h.key = k.key
 -- By its tenant alone, a row points at no other's.
 WHERE NOT k.inherited AND h.held IS NOT TRUE AND NOT (k.carries AND pg_catalog.cardinality(k.conkey) = 1);
@@ -126,6 +126,8 @@ FROM tenancy.user_relations r
 JOIN pg_constraint con ON con.conrelid = r.relation AND con.contype = 'f'
 JOIN tenancy.tenant_tables p ON p.relation = con.confrelid AND coalesce(p.template, '') <> 'global_read_admin_write'
 WHERE r.kind IN ('r', 'p') AND NOT r.is_partition
+  -- A row that points at a tenant, if at any, may be a user's of several.
+  AND (p.bound_as IS DISTINCT FROM 'tenants' OR NOT r.row_security)
   AND r.relation NOT IN (SELECT t.relation FROM tenancy.tenant_tables t)
   AND r.relation NOT IN (SELECT b.relation FROM tenancy.bound_relations b WHERE b.relation IS NOT NULL)
   AND EXISTS (SELECT FROM tenancy.relation_grants g WHERE g.relation = r.relation)

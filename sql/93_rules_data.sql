@@ -58,7 +58,7 @@ FROM (
         -- Of a key that carries the tenant, what else links.
         WHERE NOT (k.own = l.child_number AND k.parents = l.parent_number)) k
     WHERE NOT l.is_partition AND NOT l.inherited AND NOT (l.carries AND l.checked) AND l.child_number IS NOT NULL AND l.parent_number IS NOT NULL
-      AND k.linked IS NOT NULL AND coalesce(l.parent_template, '') <> 'member_read') x$rule$),
+      AND k.linked IS NOT NULL AND coalesce(l.parent_template, '') NOT IN ('member_read', 'own_tenant') AND l.parent_bound IS DISTINCT FROM 'tenants') x$rule$),
 
 ('data-tenant-unknown', 'data', 'warn', 'Rows belong to tenants that do not exist',
  'They are nobody''s: left behind by a tenant that is gone, or waiting for one that gets the same id.', 'https://www.postgresql.org/docs/current/ddl-constraints.html',

@@ -5,7 +5,7 @@ mod scenario_support;
 
 use pgrx_test::fixture::{ClientExt, Database, Server, expect_error};
 use pgrx_test::scenario::{AGENTS, INSIGHTS, OKR, STUDIO};
-use policy_support::Stage;
+use policy_support::{A, B, Stage};
 
 const LIST: &str =
     "SELECT code || ' ' || object FROM tenancy.validate() WHERE level <> 'info' ORDER BY 1";
@@ -433,4 +433,71 @@ fn who_inherits_from_the_owner_is_not_bound_either() {
     );
     superuser.ok("SELECT tenancy.protect_table('app.invoices', mode => 'enforce', options => '{\"force\": true}')");
     assert!(superuser.rows(found).is_empty());
+}
+
+/// What points at the bound table of tenants is a tenant's, whatever the column is called; so is that table.
+#[test]
+fn tables_are_known_by_the_key_to_their_tenant() {
+    let stage = Stage::unbound();
+    stage.owner().ok(&format!(
+        "CREATE TABLE app.organizations (id uuid PRIMARY KEY, name text UNIQUE, part_of uuid REFERENCES app.organizations);
+         CREATE TABLE app.projects (id uuid PRIMARY KEY, organization_id uuid NOT NULL REFERENCES app.organizations);
+         CREATE INDEX ON app.projects (organization_id);
+         CREATE TABLE app.events (org uuid NOT NULL REFERENCES app.organizations, at date) PARTITION BY RANGE (at);
+         CREATE INDEX ON app.events (org); CREATE TABLE app.events_rest PARTITION OF app.events DEFAULT;
+         CREATE TABLE app.named (tenant_id uuid NOT NULL, made_for uuid NOT NULL REFERENCES app.organizations); CREATE INDEX ON app.named (tenant_id);
+         CREATE TABLE app.optional (id int, organization_id uuid REFERENCES app.organizations);
+         CREATE TABLE app.transfers (sender uuid NOT NULL REFERENCES app.organizations, receiver uuid NOT NULL REFERENCES app.organizations);
+         CREATE TABLE app.accounts (id text PRIMARY KEY, current_organization uuid REFERENCES app.organizations);
+         ALTER TABLE app.accounts ENABLE ROW LEVEL SECURITY; ALTER TABLE app.accounts FORCE ROW LEVEL SECURITY;
+         CREATE POLICY own ON app.accounts USING (id = current_setting('app.current_user_id', true));
+         CREATE TABLE app.profiles (id text PRIMARY KEY, role text, organization_id uuid NOT NULL REFERENCES app.organizations);
+         CREATE TABLE app.plans (id int);
+         INSERT INTO app.organizations (id, part_of) VALUES ('{A}', NULL), ('{B}', '{A}'); INSERT INTO app.named VALUES ('{A}', '{B}'); INSERT INTO app.projects VALUES ('{A}', '{A}'), ('{B}', '{B}')"
+    ));
+    let mut superuser = stage.superuser();
+    superuser.ok("SELECT tenancy.bind(tenant_setting => 'app.current_tenant_id', tenants => 'app.organizations', role_table => 'app.profiles')");
+    let found = "SELECT code || ' ' || object FROM tenancy.validate('{app}')
+        WHERE level <> 'info' AND object NOT LIKE 'role %' AND code <> 'guard-off' ORDER BY 1";
+    assert_eq!(
+        superuser.texts(found),
+        [
+            "rls-off table app.events",
+            "rls-off table app.events_rest",
+            "rls-off table app.named",
+            "rls-off table app.organizations",
+            "rls-off table app.projects",
+            "tenant-column-missing table app.optional",
+            "tenant-column-missing table app.transfers",
+        ]
+    );
+    // To name another tenant is no link to a row of its.
+    let crossing = "SELECT object FROM tenancy.validate_data() WHERE code = 'data-link-crosses'";
+    assert!(superuser.rows(crossing).is_empty());
+    let remediations = "SELECT DISTINCT remediation FROM tenancy.validate('{app}') WHERE code = 'rls-off' OR object = 'table app.optional'";
+    for remediation in superuser.texts(remediations) {
+        superuser.ok(&remediation);
+    }
+    assert_eq!(
+        superuser.texts("SELECT format('%s %s %s', table_name, template, tenant_column) FROM tenancy.protected_tables ORDER BY 1"),
+        [
+            "events tenant org",
+            "events_rest tenant org",
+            "named tenant tenant_id",
+            "optional child ",
+            "organizations own_tenant id",
+            "projects tenant organization_id",
+        ]
+    );
+    // What they are called is known by now.
+    assert!(
+        superuser
+            .texts(found)
+            .iter()
+            .all(|line| line.ends_with("app.profiles") || line.ends_with("app.transfers")),
+    );
+    assert!(superuser.rows(crossing).is_empty());
+    let mut app = stage.tenant(A);
+    assert_eq!(app.texts("SELECT id FROM app.organizations"), [A]);
+    assert_eq!(app.texts("SELECT id FROM app.projects"), [A]);
 }
