@@ -161,9 +161,12 @@ WHERE t.tenant_number IS NOT NULL AND t.bound_as IS NULL AND NOT t.is_partition
  'A row whose tenant was forgotten goes to that tenant.', 'https://www.postgresql.org/docs/current/ddl-default.html',
 $rule$SELECT t.schema, tenancy.identity('pg_class'::regclass, t.relation, t.tenant_number) AS object,
     'the default is a constant' AS detail,
-    format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', tenancy.qualified_name(t.relation), t.tenant_column) AS remediation
-FROM tenancy.tenant_tables t JOIN pg_attrdef d ON d.adrelid = t.relation AND d.adnum = t.tenant_number
-WHERE tenancy.expression_text(d.adbin, d.adrelid) ~ '^\(*(''|-?\d)'$rule$),
+    format('ALTER TABLE %s ALTER COLUMN %I %s', tenancy.qualified_name(t.relation), t.tenant_column,
+           CASE WHEN y.typdefaultbin IS NULL THEN 'DROP DEFAULT' ELSE 'SET DEFAULT NULL' END) AS remediation
+FROM tenancy.tenant_tables t JOIN pg_type y ON y.oid = t.tenant_type
+LEFT JOIN pg_attrdef d ON d.adrelid = t.relation AND d.adnum = t.tenant_number
+-- A domain's counts where the column has none.
+WHERE CASE WHEN d.oid IS NULL THEN tenancy.expression_text(y.typdefaultbin, 0) ELSE tenancy.expression_text(d.adbin, d.adrelid) END ~ '^\(*(''|-?\d)'$rule$),
 
 ('tenant-column-updatable', 'keys', 'warn', 'Rows can be moved to another tenant',
  'A tenant gives rows away, or takes them with it.', 'https://www.postgresql.org/docs/current/sql-createpolicy.html',

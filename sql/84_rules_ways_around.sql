@@ -82,8 +82,13 @@ $rule$SELECT r.schema, tenancy.identity('pg_rewrite'::regclass, w.oid) AS object
     'acts as ' || quote_ident(pg_get_userbyid(r.owner)) AS detail,
     format('DROP RULE %I ON %s', w.rulename, tenancy.qualified_name(r.relation)) AS remediation
 FROM pg_rewrite w JOIN tenancy.user_relations r ON r.relation = w.ev_class
+JOIN pg_roles o ON o.oid = r.owner
 WHERE w.ev_type <> '1' AND (r.relation IN (SELECT t.relation FROM tenancy.tenant_tables t)
-    OR r.relation IN (SELECT x.view FROM tenancy.view_reach x JOIN tenancy.tenant_tables t ON t.relation = x.relation))$rule$),
+    OR r.relation IN (SELECT x.view FROM tenancy.view_reach x JOIN tenancy.tenant_tables t ON t.relation = x.relation)
+    -- Or one of any other table that reads or writes a tenant table past its policies.
+    OR ((o.rolsuper OR o.rolbypassrls)
+        AND w.oid IN (SELECT d.objid FROM pg_depend d JOIN tenancy.tenant_tables t ON t.relation = d.refobjid
+                      WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass)))$rule$),
 
 ('publication', 'ways around', 'warn', 'A publication sends rows of all tenants',
  'Row security does not bind logical replication: the subscriber gets all rows.',
@@ -113,10 +118,13 @@ FROM pg_subscription s JOIN pg_subscription_rel r ON r.srsubid = s.oid JOIN tena
  'Large objects know no tenants and no row security: whoever is granted one reads it, whatever its tenant.',
  'https://www.postgresql.org/docs/current/lo-implementation.html',
 $rule$SELECT NULL AS schema, 'large object ' || l.oid AS object, 'granted to ' || g.names AS detail,
-    format('REVOKE ALL ON LARGE OBJECT %s FROM %s', l.oid, g.names) AS remediation
+    format('REVOKE ALL ON LARGE OBJECT %s FROM %s', l.oid, g.names) AS remediation, NULL AS level
 FROM pg_largeobject_metadata l
 CROSS JOIN LATERAL (SELECT string_agg(DISTINCT tenancy.grantee_name(g.grantee), ', ') AS names FROM aclexplode(l.lomacl) AS g WHERE g.grantee <> l.lomowner) g
-WHERE g.names IS NOT NULL$rule$),
+WHERE g.names IS NOT NULL
+UNION ALL
+SELECT NULL, 'large objects of ' || tenancy.identity('pg_authid'::regclass, l.lomowner), count(*) || ', which every tenant of the role reads and changes', NULL, 'info'
+FROM pg_largeobject_metadata l WHERE l.lomowner IN (SELECT a.role FROM tenancy.application_roles a) GROUP BY l.lomowner$rule$),
 
 ('dblink', 'ways around', 'warn', 'An application may connect from within the server',
  'A loop-back connection can be one of another role, that row security does not bind.',

@@ -99,6 +99,12 @@ pub const CASES: &[Case] = &[
         "CREATE TABLE {s}.t (tenant_id uuid DEFAULT current_tenant_id())",
     ),
     case(
+        "tenant-default-constant",
+        "table column {s}.t.tenant_id",
+        "CREATE DOMAIN {s}.tid AS uuid DEFAULT '00000000-0000-0000-0000-000000000001'; CREATE TABLE {s}.t (tenant_id {s}.tid NOT NULL)",
+        "CREATE DOMAIN {s}.tid AS uuid DEFAULT '00000000-0000-0000-0000-000000000001'; CREATE TABLE {s}.t (tenant_id {s}.tid NOT NULL DEFAULT NULL)",
+    ),
+    case(
         "tenant-column-updatable",
         "table column {s}.t.tenant_id",
         "{T}{RLS}CREATE POLICY p ON {s}.t USING (tenant_id = ANY (user_tenant_ids()))",
@@ -245,6 +251,13 @@ pub const CASES: &[Case] = &[
         "{T}{P}CREATE TABLE {s}.log (note text); CREATE RULE r AS ON INSERT TO {s}.log DO INSTEAD NOTHING",
     ),
     case(
+        "table-rule",
+        "rule r on {s}.inbox",
+        "{T}{P}CREATE TABLE {s}.inbox (tenant uuid, note text); CREATE RULE r AS ON INSERT TO {s}.inbox DO ALSO INSERT INTO {s}.t (id, tenant_id, note) VALUES (NEW.tenant, NEW.tenant, NEW.note)",
+        // As one who is bound.
+        "{T}{P}CREATE TABLE {s}.inbox (tenant uuid, note text); CREATE RULE r AS ON INSERT TO {s}.inbox DO ALSO INSERT INTO {s}.t (id, tenant_id, note) VALUES (NEW.tenant, NEW.tenant, NEW.note); ALTER TABLE {s}.inbox OWNER TO {other}",
+    ),
+    case(
         "publication",
         "publication pub_{s} with {s}.t",
         "{T}{P}CREATE PUBLICATION pub_{s} FOR TABLE {s}.t",
@@ -273,6 +286,12 @@ pub const CASES: &[Case] = &[
         "large object 4711",
         "SELECT lo_create(4711); GRANT SELECT ON LARGE OBJECT 4711 TO {app}",
         "SELECT lo_create(4712)",
+    ),
+    told(
+        "large-object",
+        "large objects of role {app}",
+        "SELECT lo_create(4713); ALTER LARGE OBJECT 4713 OWNER TO {app}",
+        "SELECT lo_create(4714)",
     ),
     case(
         "dblink",
