@@ -23,6 +23,21 @@ pub unsafe fn each<'a, T>(list: *const List) -> &'a [*mut T] {
     }
 }
 
+/// The same of a list of numbers.
+///
+/// # Safety
+/// `list` is NIL or a list of integers that nobody changes as long as the members are looked at.
+pub unsafe fn numbers<'a>(list: *const List) -> &'a [pg_sys::ListCell] {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        if list.is_null() {
+            return &[];
+        }
+        let length = usize::try_from((*list).length).unwrap_or(0);
+        core::slice::from_raw_parts((*list).elements, length)
+    }
+}
+
 /// Whether all numbers of a set are in another. As `bms_is_subset`, which cannot fail.
 ///
 /// # Safety

@@ -326,3 +326,56 @@ fn in_a_database_of_another_encoding_names_are_not_mixed_up() {
         Some("Mueller")
     );
 }
+
+/// Else whoever sets them would decide which of his memberships count.
+#[test]
+fn settings_of_the_session_do_not_change_what_an_expression_means() {
+    for (active, until, set) in [
+        (
+            "until >= current_date",
+            "(now() AT TIME ZONE 'UTC')::date - 1",
+            "SET TimeZone = '<+48>48'",
+        ),
+        // The literal is read with the session's setting as well.
+        (
+            "until >= '02-01-2024'",
+            "'2024-01-15'::date",
+            "SET DateStyle = 'ISO, DMY'",
+        ),
+        (
+            "until::text LIKE '2025%'",
+            "'2024-12-31 23:00+00'::timestamptz",
+            "SET TimeZone = 'Asia/Tokyo'",
+        ),
+        (
+            "until = '2024-01-01 09:00'",
+            "'2024-01-01 00:00+00'::timestamptz",
+            "SET TimeZone = 'Asia/Tokyo'",
+        ),
+    ] {
+        let tables = format!(
+            "{} ALTER TABLE members ADD until {};",
+            context_setup::MEMBERS,
+            if until.ends_with("timestamptz") {
+                "timestamptz"
+            } else {
+                "date"
+            }
+        );
+        let bind = format!(
+            "SELECT tenancy.bind(membership => 'members', membership_active => $x${active}$x$)"
+        );
+        let world = World::bound(Server::preloaded(), &tables, &bind);
+        let mut admin = world.admin();
+        admin.ok(&format!(
+            "INSERT INTO members (user_id, tenant_id, until) VALUES ('u1', '{A}', {until})"
+        ));
+        let mut client = world.app_as("u1");
+        client.ok(set);
+        assert_eq!(client.text(TENANT), None, "{active}");
+        // Read again under the session's settings, after what it depends on changed.
+        admin.ok("ALTER TABLE members ADD other int");
+        assert_eq!(client.text(TENANT), None, "{active}");
+        assert_eq!(world.app_as("u1").text(TENANT), None, "{active}");
+    }
+}

@@ -246,6 +246,31 @@ fn foreign_keys_cascade_by_the_owners_rights() {
     assert!(!studio.contents().contains(&org(ORG_B)));
 }
 
+#[test]
+fn foreign_keys_cascade_past_triggers_of_the_application() {
+    let studio = System::studio();
+    studio.as_owner(&format!(
+        "CREATE TABLE platform.accounts (id uuid PRIMARY KEY);
+         INSERT INTO platform.accounts SELECT DISTINCT user_id FROM platform.organization_members;
+         ALTER TABLE platform.organization_members ADD FOREIGN KEY (user_id) REFERENCES platform.accounts ON DELETE CASCADE;
+         GRANT SELECT, DELETE ON platform.accounts TO {};
+         CREATE FUNCTION platform.look() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM FROM platform.organizations; RETURN OLD; END $$;
+         CREATE TRIGGER a_first BEFORE DELETE ON platform.organization_members
+             FOR EACH ROW EXECUTE FUNCTION platform.look()",
+        studio.app
+    ));
+    studio.allowed(
+        MEMBER,
+        ORG_A,
+        &format!(
+            "DELETE FROM platform.accounts WHERE id = '{}'",
+            user(LEAVER)
+        ),
+    );
+    assert!(!studio.contents().contains(&user(LEAVER)));
+}
+
 /// `character(n)` pads, a boolean has two spellings, a domain has a base type: the guard must rank
 /// what lookups will read.
 #[test]

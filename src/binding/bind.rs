@@ -289,7 +289,7 @@ fn check_columns(
     role_table: Option<pg_sys::Oid>,
     tenants: Option<pg_sys::Oid>,
 ) -> Result<()> {
-    let _path = PinnedSearchPath::new();
+    let _path = PinnedSearchPath::with_spelling();
     let check = |relation: Option<pg_sys::Oid>,
                  columns: &[Option<&String>],
                  tenant: Option<&String>|

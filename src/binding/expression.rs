@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 use pgrx::{PgList, is_a};
 
 use super::authors::Authors;
-use super::query;
+use super::{query, spelling};
 use crate::catalog;
 use crate::error::{Error, Kind, Result};
 use crate::registry::ActingRole;
@@ -18,6 +18,8 @@ pub struct Facts {
     pub columns: Vec<i16>,
     /// Neither the clock nor another table nor a setting can change it.
     pub depends_only_on_its_row: bool,
+    /// What settings of the session say may be part of what it means.
+    pub may_read_settings: bool,
     pub authors: Authors,
 }
 
@@ -46,6 +48,7 @@ pub fn analyze(relation: pg_sys::Oid, expression: &str) -> Result<Facts> {
         let authors = Authors::of(tree);
         let depends_only_on_its_row =
             !pg_sys::contain_mutable_functions(tree) && !pg_sys::checkExprHasSubLink(tree);
+        let may_read_settings = spelling::may_matter(tree);
         let oid = (*relation).rd_id;
         pg_sys::table_close(relation, pg_sys::NoLock as i32);
         for number in &columns {
@@ -54,6 +57,7 @@ pub fn analyze(relation: pg_sys::Oid, expression: &str) -> Result<Facts> {
         Ok(Facts {
             columns,
             depends_only_on_its_row,
+            may_read_settings,
             authors,
         })
     }

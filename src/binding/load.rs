@@ -95,7 +95,7 @@ fn build(stored: Stored) -> Result<Binding> {
         definition,
         bound_by,
     } = stored;
-    let _path = PinnedSearchPath::new();
+    let _path = PinnedSearchPath::with_spelling();
     let mut watched = Vec::new();
     let mut cacheable = true;
     let mut guarded = true;
@@ -109,6 +109,7 @@ fn build(stored: Stored) -> Result<Binding> {
         let relation = resolve(stored)?;
         let owner = catalog::relation_owner(relation)?;
         let mut identity_columns = Vec::new();
+        let mut reads_settings = false;
         for name in columns.iter().copied().flatten() {
             identity_columns.push(query::column(relation, name)?.number);
         }
@@ -117,6 +118,7 @@ fn build(stored: Stored) -> Result<Binding> {
             let facts = expression::analyze(relation, active)?;
             facts.authors.require_rights_of(owner)?;
             cacheable &= facts.depends_only_on_its_row;
+            reads_settings = facts.may_read_settings;
             identity_columns.extend(facts.columns);
         }
         let family = triggers::with_children(relation);
@@ -127,6 +129,7 @@ fn build(stored: Stored) -> Result<Binding> {
             relation,
             owner,
             identity_columns,
+            reads_settings,
         }))
     };
 

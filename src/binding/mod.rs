@@ -11,6 +11,7 @@ mod hidden;
 mod load;
 pub mod query;
 mod settings;
+mod spelling;
 pub mod triggers;
 
 use std::cell::RefCell;
@@ -37,6 +38,8 @@ pub struct BoundTable {
     pub owner: pg_sys::Oid,
     /// Attribute numbers of the identity columns, for the guard.
     pub identity_columns: Vec<i16>,
+    /// Whether settings of the session may be part of what its expression means.
+    pub reads_settings: bool,
 }
 
 /// The binding of this database as this session reads it.

@@ -11,6 +11,7 @@ use super::{BoundTable, Definition};
 use crate::catalog::{self, quote_identifier};
 use crate::context::identity::{TenantType, UserType};
 use crate::error::{Error, Kind, Result};
+use crate::registry::PinnedSearchPath;
 
 /// A column of a bound table.
 pub struct Column {
@@ -125,6 +126,36 @@ pub fn column(relation: pg_sys::Oid, name: &str) -> Result<Column> {
     }
 }
 
+/// What is pinned while a statement runs: assigning settings costs more than reading a row by its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pins {
+    Nothing,
+    /// Something in it resolves names as it runs.
+    SearchPath,
+    /// Values are read or written as settings say, or the time zone counts.
+    Spelling,
+}
+
+impl Pins {
+    fn of(table: &BoundTable, active: Option<&str>, resolves_names: bool) -> Self {
+        match active {
+            Some(_) if table.reads_settings => Self::Spelling,
+            Some(_) => Self::SearchPath,
+            None if resolves_names => Self::SearchPath,
+            None => Self::Nothing,
+        }
+    }
+
+    /// Pins it, as long as what is returned lives.
+    pub fn hold(self) -> Option<PinnedSearchPath> {
+        match self {
+            Self::Nothing => None,
+            Self::SearchPath => Some(PinnedSearchPath::new()),
+            Self::Spelling => Some(PinnedSearchPath::with_spelling()),
+        }
+    }
+}
+
 /// A statement with one parameter, its owner and its plan.
 #[derive(Debug)]
 pub struct Query {
@@ -132,8 +163,8 @@ pub struct Query {
     pub parameter_type: pg_sys::Oid,
     /// The type that the parameter, or each of its elements, is compared as.
     pub element_type: pg_sys::Oid,
-    /// Whether something in the statement resolves names as it runs.
-    pub pins_search_path: bool,
+    /// What of the session must not matter to it.
+    pub pins: Pins,
     pub text: String,
     plan: Cell<pg_sys::SPIPlanPtr>,
 }
@@ -173,7 +204,7 @@ impl Query {
             table,
             parameter_type,
             parameter_type,
-            !user.is_built_in() || active.is_some(),
+            Pins::of(table, active, !user.is_built_in()),
             text,
         ))
     }
@@ -193,7 +224,7 @@ impl Query {
             table,
             parameter_type,
             parameter_type,
-            !user.is_built_in(),
+            Pins::of(table, None, !user.is_built_in()),
             text,
         ))
     }
@@ -211,7 +242,7 @@ impl Query {
             relation = relation_text(table)?,
             active = condition(definition.tenants_active.as_deref()),
         );
-        let pins = definition.tenants_active.is_some();
+        let pins = Pins::of(table, definition.tenants_active.as_deref(), false);
         Ok(Self::new(table, array_type, element_type, pins, text))
     }
 
@@ -219,14 +250,14 @@ impl Query {
         table: &BoundTable,
         parameter_type: pg_sys::Oid,
         element_type: pg_sys::Oid,
-        pins_search_path: bool,
+        pins: Pins,
         text: String,
     ) -> Self {
         Self {
             owner: table.owner,
             parameter_type,
             element_type,
-            pins_search_path,
+            pins,
             text,
             plan: Cell::new(core::ptr::null_mut()),
         }

@@ -14,7 +14,7 @@ use crate::binding::query::tenant_type_of;
 use crate::binding::{Binding, Query};
 use crate::catalog;
 use crate::error::{Error, Kind, Result};
-use crate::registry::{ActingRole, PinnedSearchPath};
+use crate::registry::ActingRole;
 
 /// What a lookup sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,7 +212,7 @@ fn run(
         pg_sys::SPI_connect();
         let role = ActingRole::new(query.owner);
         let judging = Judging::new(query.owner, &query.text);
-        let path = query.pins_search_path.then(PinnedSearchPath::new);
+        let path = query.pins.hold();
         let plan = query.plan()?;
         let mut values = [argument(query.element_type)];
         match snapshot {

@@ -1,23 +1,26 @@
 //! Rows that a foreign key writes: by the rights of the table's owner, whoever set it off.
 //!
 //! Owns the memory of such commands. Postgres runs a foreign key's statement as the owner, but fires
-//! that statement's AFTER triggers later, as the role that set it off. A BEFORE trigger sees the
-//! owner, so it takes note. One command has one role, and may write several tables, not all of them
+//! that statement's AFTER triggers later, as the role that set it off. Who starts the statement sees the
+//! owner, so that takes note; and a BEFORE trigger for tables that the start does not know: partitions
+//! that rows move to, and all of them where the library came late. One command has one role, and may write several tables, not all of them
 //! his: table and number tell the rows apart.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use pgrx::pg_sys;
 
 use super::{Fired, is_owners};
+use crate::cache::generation;
 use crate::error::Result;
+use crate::lists;
 
-/// Commands of one transaction, each with a table that it wrote as the table's owner. Numbers are never
+/// Commands of one transaction, each with the tables that it wrote as the table's owner. Numbers are never
 /// given twice in it, not after a ROLLBACK TO either.
 struct Noted {
     transaction: pg_sys::TransactionId,
-    commands: HashSet<(pg_sys::Oid, pg_sys::CommandId)>,
+    commands: HashMap<pg_sys::CommandId, Vec<pg_sys::Oid>>,
 }
 
 thread_local! {
@@ -38,6 +41,55 @@ pub fn note(fired: &Fired) -> Result<()> {
             pg_sys::GetCurrentCommandId(true),
         )
     };
+    insert(transaction, relation, command);
+    Ok(())
+}
+
+/// Notes a command that starts as the owner without being him, for the bound tables that it names. One
+/// that starts otherwise has no part in what another of the same number may. Called after each start.
+///
+/// # Safety
+/// `query` is a valid query that was started, and not only to be explained.
+pub unsafe fn starts(query: *mut pg_sys::QueryDesc) -> Result<()> {
+    // SAFETY: by the caller's promise; the numbers are places in the range table.
+    let (command, targets) = unsafe {
+        let statement = (*query).plannedstmt;
+        let numbers = lists::numbers((*statement).resultRelations);
+        if numbers.is_empty() || (*query).estate.is_null() {
+            return Ok(());
+        }
+        let entries = lists::each::<pg_sys::RangeTblEntry>((*statement).rtable);
+        let targets: Vec<pg_sys::Oid> = numbers
+            .iter()
+            .filter_map(|cell| entries.get(usize::try_from(cell.int_value).ok()?.checked_sub(1)?))
+            .map(|entry| (**entry).relid)
+            .filter(|relation| generation::is_bound(*relation))
+            .collect();
+        ((*(*query).estate).es_output_cid, targets)
+    };
+    NOTED.with_borrow_mut(|noted| {
+        noted
+            .as_mut()
+            .and_then(|noted| noted.commands.remove(&command))
+    });
+    // SAFETY: plain reads of the backend's state.
+    if targets.is_empty() || !unsafe { pg_sys::InLocalUserIdChange() } {
+        return Ok(());
+    }
+    // SAFETY: as above. What set a foreign key off has written already.
+    let transaction = unsafe { pg_sys::GetTopTransactionIdIfAny() };
+    if transaction == pg_sys::InvalidTransactionId {
+        return Ok(());
+    }
+    for relation in targets {
+        if is_owners(relation)? {
+            insert(transaction, relation, command);
+        }
+    }
+    Ok(())
+}
+
+fn insert(transaction: pg_sys::TransactionId, relation: pg_sys::Oid, command: pg_sys::CommandId) {
     NOTED.with_borrow_mut(|noted| {
         let of_another = noted
             .as_ref()
@@ -45,14 +97,16 @@ pub fn note(fired: &Fired) -> Result<()> {
         if of_another {
             *noted = Some(Noted {
                 transaction,
-                commands: HashSet::new(),
+                commands: HashMap::new(),
             });
         }
         if let Some(noted) = noted {
-            noted.commands.insert((relation, command));
+            let tables = noted.commands.entry(command).or_default();
+            if !tables.contains(&relation) {
+                tables.push(relation);
+            }
         }
     });
-    Ok(())
 }
 
 /// Whether a noted command wrote the row.
@@ -60,12 +114,16 @@ pub fn wrote(fired: &Fired) -> bool {
     if fired.truncates {
         return false;
     }
-    let command = (fired.relation_oid(), fired.command());
+    let command = fired.command();
     // SAFETY: a plain read of the backend's state.
     let transaction = unsafe { pg_sys::GetTopTransactionIdIfAny() };
     NOTED.with_borrow(|noted| {
         noted.as_ref().is_some_and(|noted| {
-            noted.transaction == transaction && noted.commands.contains(&command)
+            noted.transaction == transaction
+                && noted
+                    .commands
+                    .get(&command)
+                    .is_some_and(|tables| tables.contains(&fired.relation_oid()))
         })
     })
 }

@@ -6,6 +6,8 @@
 mod cascade;
 mod rules;
 
+pub use cascade::starts;
+
 use pgrx::FromDatum;
 use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 use pgrx::prelude::*;

@@ -16,6 +16,7 @@ use crate::cache::generation;
 use crate::context::resolve::Mark;
 use crate::context::{hot, resolve, service, setting};
 use crate::error::{OrRaise, Result};
+use crate::guard;
 use crate::gucs::{self, MissingContext};
 use crate::pg_compat;
 use crate::policy::{Needs, Same};
@@ -167,6 +168,9 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
             )]
             Some(previous) => pgrx::pg_sys::ffi::pg_guard_ffi_boundary(|| previous(query, flags)),
             None => pg_sys::standard_ExecutorStart(query, flags),
+        }
+        if flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as i32 == 0 {
+            guard::starts(query).or_raise();
         }
         if let Some(mark) = mark {
             continued::note(query, mark);
