@@ -82,6 +82,39 @@ fn a_table_is_enforced_when_nothing_would_break() {
     assert_eq!(stage.tenant(B).rows(ITEMS).len(), 3);
 }
 
+/// A partition that is named has a report of its own, and one that was made since has none.
+#[test]
+fn what_is_below_a_table_is_asked_too() {
+    let stage = Stage::new();
+    let watch = "SELECT tenancy.protect_table('app.events', mode => 'shadow')";
+    stage.owner().ok(&format!(
+        "CREATE TABLE app.events (id int, tenant_id uuid NOT NULL) PARTITION BY RANGE (id);
+         CREATE TABLE app.early PARTITION OF app.events FOR VALUES FROM (0) TO (10);
+         INSERT INTO app.events VALUES (1, '{A}'), (2, '{B}');
+         {watch};
+         CREATE TABLE app.late PARTITION OF app.events FOR VALUES FROM (10) TO (20)"
+    ));
+    let refused = |what: &str, why: &str| {
+        let enforce = "SELECT tenancy.set_mode('app.events', 'enforce')";
+        let error = stage.owner().error(enforce);
+        expect_error(&error, "55000", what);
+        expect_error(&error, "55000", why);
+    };
+    let own = "SELECT id FROM app.events WHERE tenant_id = current_tenant_id()";
+    stage.tenant(B).ok(own);
+    refused("table app.late is not ready", "protect its parent again");
+    stage.owner().ok(watch);
+    stage.tenant(B).ok(own);
+    stage.tenant(B).ok("SELECT id FROM app.early");
+    refused("table app.early is not ready", "denials: 1");
+    stage.owner().ok("SELECT tenancy.reset_shadow('app.early')");
+    stage
+        .owner()
+        .ok("SELECT tenancy.set_mode('app.events', 'enforce')");
+    let seen = stage.tenant(B).int("SELECT count(*) FROM app.early");
+    assert_eq!(seen, 1);
+}
+
 #[test]
 fn force_enforces_whatever_was_found() {
     let stage = shadowed();

@@ -163,6 +163,22 @@ fn a_child_without_a_context_does_not_fail() {
 }
 
 #[test]
+fn a_child_with_row_security_off_does_not_fail() {
+    let stage = stage();
+    stage.owner().ok(
+        "SELECT tenancy.protect_table('app.items', mode => 'enforce');
+             SELECT tenancy.protect_table('app.lines', template => 'child', mode => 'shadow')",
+    );
+    stage.superuser().ok("SELECT tenancy.shadow_clear()");
+    let mut ann = as_user(&stage, "ann");
+    ann.ok("SET row_security = off");
+    // The parent's row security would be an error, as that of the child will be.
+    assert_eq!(ann.rows("SELECT id FROM app.lines").len(), 3);
+    let error = "SELECT count(*) FROM tenancy.shadow_recorded() WHERE kind = 'statement_error'";
+    assert_eq!(stage.superuser().int(error), 1);
+}
+
+#[test]
 fn a_join_that_workers_run_gets_no_recorder_that_they_cannot() {
     let stage = stage();
     stage.owner().ok("CREATE TABLE app.loose (id int, line int);

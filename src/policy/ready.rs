@@ -3,10 +3,12 @@
 use pgrx::pg_sys;
 use serde::Deserialize;
 
+use super::inspect;
 use super::spi;
 use crate::catalog;
 use crate::error::{Error, Kind, Result};
 use crate::registry::{ActingRole, PinnedSearchPath, extension_owner};
+use crate::shadow::NO_STATEMENT;
 
 #[derive(Deserialize)]
 struct Report {
@@ -14,20 +16,38 @@ struct Report {
     reasons: Vec<String>,
 }
 
-/// Fails unless shadow mode has found nothing that enforcing the table would change.
+/// Fails unless shadow mode has found nothing that enforcing the table, and all below it, would change.
 pub fn require(relation: pg_sys::Oid) -> Result<()> {
-    let Some(report) = report(relation)?.filter(|report| !report.ready) else {
-        return Ok(());
-    };
+    if let Some(report) = report(relation)?.filter(|report| !report.ready) {
+        return Err(not_ready(relation, &report.reasons));
+    }
+    // Statements that name a partition are in its own report; that there are none says nothing.
+    let facts = inspect::facts_without_size(relation, "")?;
+    for below in facts.map(|facts| facts.descendants).unwrap_or_default() {
+        let below = pg_sys::Oid::from(below);
+        let Some(mut report) = report(below)? else {
+            return Err(not_ready(below, &[UNWATCHED.to_owned()]));
+        };
+        report.reasons.retain(|reason| reason != NO_STATEMENT);
+        if !report.reasons.is_empty() {
+            return Err(not_ready(below, &report.reasons));
+        }
+    }
+    Ok(())
+}
+
+const UNWATCHED: &str = "it was made since, and is not in shadow mode: protect its parent again";
+
+fn not_ready(relation: pg_sys::Oid, reasons: &[String]) -> Error {
     let name = catalog::relation_name(relation)
         .map(|name| name.to_string())
         .unwrap_or_default();
-    Err(Error::new(
+    Error::new(
         Kind::ObjectNotInPrerequisiteState,
         format!("table {name} is not ready to be enforced"),
     )
-    .detail(format!("{}.", report.reasons.join("; ")))
-    .hint("See tenancy.shadow_report() and tenancy.shadow_denials; mend the application, call tenancy.reset_shadow(..) and watch again, or give force => true."))
+    .detail(format!("{}.", reasons.join("; ")))
+    .hint("See tenancy.shadow_report() and tenancy.shadow_denials; mend the application, call tenancy.reset_shadow(..) and watch again, or give force => true.")
 }
 
 /// What `tenancy.shadow_report()` says of that table.

@@ -66,6 +66,7 @@ pub use copy::utility;
 pub use defer::attach;
 pub use dropped::{database as dropped_database, forget as forget_database};
 pub use planning::plan;
+pub use readiness::NO_STATEMENT;
 pub use refused::{missing_context, statement_starts, watch, watch_planning};
 pub use statement::{Running, starts};
 pub use store::init;

@@ -9,6 +9,9 @@ use super::store::{self, seen};
 use super::unseen;
 use crate::error::Result;
 
+/// The reason that a table below another may have.
+pub const NO_STATEMENT: &str = "no statement was seen that enforcement would bind";
+
 /// What is known of one table.
 #[derive(Debug, Default)]
 pub struct Readiness {
@@ -71,7 +74,7 @@ pub fn of(relation: pg_sys::Oid, mode: &str, since: i64) -> Result<Readiness> {
         ));
     }
     if seen.statements == 0 {
-        against("no statement was seen that enforcement would bind".to_owned());
+        against(NO_STATEMENT.to_owned());
     }
     found.reasons.extend(unseen::sessions(since)?);
     Ok(found)
