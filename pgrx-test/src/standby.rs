@@ -40,6 +40,8 @@ pub fn create(primary: &Server, label: &str) -> Result<Cluster> {
         .arg(&data_dir);
     exec::run(user::as_server_user(&mut backup)?)?;
     cluster::append_setting(&data_dir, "hot_standby", "on")?;
+    // What other databases of the primary prune must not end sessions here.
+    cluster::append_setting(&data_dir, "hot_standby_feedback", "on")?;
     let server = cluster::describe(&primary.bin_dir, &folder, cluster::free_port()?)?;
     Cluster::adopt(server, folder)
 }
