@@ -6,35 +6,51 @@ use pgrx::pg_sys;
 
 use pg_sys::List;
 
-/// The members of a list where they lie; none for NIL. It is read by every
-/// statement's start, and thousands of times while a join is planned: calling a function of Postgres's for each
-/// member, behind a guard against errors, costs more than all else there.
+/// The members of a list where they lie; none for NIL. It is read by every statement's start, and
+/// thousands of times while a join is planned: calling a function of Postgres's for each member, behind
+/// a guard against errors, costs more than all else there.
 ///
 /// # Safety
 /// `list` is NIL or a list of pointers that nobody changes as long as the members are looked at.
 pub unsafe fn each<'a, T>(list: *const List) -> &'a [*mut T] {
     // SAFETY: by the caller's promise; a cell of such a list is a pointer.
-    unsafe {
-        if list.is_null() {
-            return &[];
-        }
-        let length = usize::try_from((*list).length).unwrap_or(0);
-        core::slice::from_raw_parts((*list).elements.cast::<*mut T>(), length)
-    }
+    unsafe { cells(list) }
 }
 
-/// The same of a list of numbers.
+/// The relations that a statement writes, views and partitions among them.
 ///
 /// # Safety
-/// `list` is NIL or a list of integers that nobody changes as long as the members are looked at.
-pub unsafe fn numbers<'a>(list: *const List) -> &'a [pg_sys::ListCell] {
+/// `statement` is a valid planned statement that nobody changes as long as they are looked at.
+pub unsafe fn written_relations<'a>(
+    statement: *const pg_sys::PlannedStmt,
+) -> impl Iterator<Item = pg_sys::Oid> + 'a {
+    // SAFETY: by the caller's promise; the list holds places in the range table, counted from 1.
+    let (entries, numbers) = unsafe {
+        (
+            each::<pg_sys::RangeTblEntry>((*statement).rtable),
+            cells::<pg_sys::ListCell>((*statement).resultRelations),
+        )
+    };
+    numbers.iter().filter_map(|cell| {
+        // SAFETY: as above.
+        let place = usize::try_from(unsafe { cell.int_value }).ok()?;
+        let entry = entries.get(place.checked_sub(1)?)?;
+        // SAFETY: as above.
+        Some(unsafe { (**entry).relid })
+    })
+}
+
+/// # Safety
+/// `list` is NIL or a list that nobody changes as long as the cells are looked at, and `C` is as large
+/// as a cell.
+unsafe fn cells<'a, C>(list: *const List) -> &'a [C] {
     // SAFETY: by the caller's promise.
     unsafe {
         if list.is_null() {
             return &[];
         }
         let length = usize::try_from((*list).length).unwrap_or(0);
-        core::slice::from_raw_parts((*list).elements, length)
+        core::slice::from_raw_parts((*list).elements.cast::<C>(), length)
     }
 }
 

@@ -217,14 +217,20 @@ fn owners_writers_and_administrators_are_exempt() {
     studio.database.connect(&stranger).ok(write);
 }
 
-#[test]
-fn foreign_keys_cascade_by_the_owners_rights() {
+/// Members who go when their account does, which the application may delete.
+fn studio_with_accounts() -> System {
     let studio = System::studio();
     studio.as_owner(&format!(
         "CREATE TABLE platform.accounts (id uuid PRIMARY KEY);
          INSERT INTO platform.accounts SELECT DISTINCT user_id FROM platform.organization_members;
          ALTER TABLE platform.organization_members ADD FOREIGN KEY (user_id) REFERENCES platform.accounts ON DELETE CASCADE;
          GRANT SELECT, DELETE ON platform.accounts TO {}", studio.app));
+    studio
+}
+
+#[test]
+fn foreign_keys_cascade_by_the_owners_rights() {
+    let studio = studio_with_accounts();
     studio.allowed(
         MEMBER,
         ORG_A,
@@ -248,18 +254,13 @@ fn foreign_keys_cascade_by_the_owners_rights() {
 
 #[test]
 fn foreign_keys_cascade_past_triggers_of_the_application() {
-    let studio = System::studio();
-    studio.as_owner(&format!(
-        "CREATE TABLE platform.accounts (id uuid PRIMARY KEY);
-         INSERT INTO platform.accounts SELECT DISTINCT user_id FROM platform.organization_members;
-         ALTER TABLE platform.organization_members ADD FOREIGN KEY (user_id) REFERENCES platform.accounts ON DELETE CASCADE;
-         GRANT SELECT, DELETE ON platform.accounts TO {};
-         CREATE FUNCTION platform.look() RETURNS trigger LANGUAGE plpgsql AS
+    let studio = studio_with_accounts();
+    studio.as_owner(
+        "CREATE FUNCTION platform.look() RETURNS trigger LANGUAGE plpgsql AS
              $$ BEGIN PERFORM FROM platform.organizations; RETURN OLD; END $$;
          CREATE TRIGGER a_first BEFORE DELETE ON platform.organization_members
              FOR EACH ROW EXECUTE FUNCTION platform.look()",
-        studio.app
-    ));
+    );
     studio.allowed(
         MEMBER,
         ORG_A,

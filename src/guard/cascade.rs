@@ -3,8 +3,8 @@
 //! Owns the memory of such commands. Postgres runs a foreign key's statement as the owner, but fires
 //! that statement's AFTER triggers later, as the role that set it off. Who starts the statement sees the
 //! owner, so that takes note; and a BEFORE trigger for tables that the start does not know: partitions
-//! that rows move to, and all of them where the library came late. One command has one role, and may write several tables, not all of them
-//! his: table and number tell the rows apart.
+//! that rows move to, and all of them where the library came late. One command has one role, and may
+//! write several tables, not all of them his: table and number tell the rows apart.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -51,18 +51,13 @@ pub fn note(fired: &Fired) -> Result<()> {
 /// # Safety
 /// `query` is a valid query that was started, and not only to be explained.
 pub unsafe fn starts(query: *mut pg_sys::QueryDesc) -> Result<()> {
-    // SAFETY: by the caller's promise; the numbers are places in the range table.
+    // SAFETY: by the caller's promise.
     let (command, targets) = unsafe {
-        let statement = (*query).plannedstmt;
-        let numbers = lists::numbers((*statement).resultRelations);
-        if numbers.is_empty() || (*query).estate.is_null() {
+        let mut written = lists::written_relations((*query).plannedstmt).peekable();
+        if written.peek().is_none() || (*query).estate.is_null() {
             return Ok(());
         }
-        let entries = lists::each::<pg_sys::RangeTblEntry>((*statement).rtable);
-        let targets: Vec<pg_sys::Oid> = numbers
-            .iter()
-            .filter_map(|cell| entries.get(usize::try_from(cell.int_value).ok()?.checked_sub(1)?))
-            .map(|entry| (**entry).relid)
+        let targets: Vec<pg_sys::Oid> = written
             .filter(|relation| generation::is_bound(*relation))
             .collect();
         ((*(*query).estate).es_output_cid, targets)

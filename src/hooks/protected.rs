@@ -75,15 +75,8 @@ pub unsafe fn first(entries: *mut pg_sys::List) -> Option<pg_sys::Oid> {
 /// # Safety
 /// `statement` is a valid planned statement.
 pub unsafe fn target(statement: *const pg_sys::PlannedStmt) -> Option<pg_sys::Oid> {
-    // SAFETY: by the caller's promise: the numbers are places in the range table.
-    unsafe {
-        let entries = lists::each::<pg_sys::RangeTblEntry>((*statement).rtable);
-        pgrx::PgList::<core::ffi::c_void>::from_pg((*statement).resultRelations)
-            .iter_int()
-            .filter_map(|number| entries.get(usize::try_from(number).ok()?.checked_sub(1)?))
-            .map(|entry| (**entry).relid)
-            .find(|relation| is_enforced(*relation))
-    }
+    // SAFETY: by the caller's promise.
+    unsafe { lists::written_relations(statement) }.find(|relation| is_enforced(*relation))
 }
 
 /// Whether a table is enforced, as far as is known without reading the registry.
