@@ -32,6 +32,19 @@ fn what_matters_is_confirmed_and_what_does_not_is_dismissed() {
 }
 
 #[test]
+fn another_order_of_the_same_rows_matters_where_it_was_asked_for() {
+    let stage = staged();
+    let by_items = "SELECT id FROM app.links l
+         ORDER BY CASE WHEN EXISTS (SELECT FROM app.items i WHERE i.id = l.item_id OFFSET 0) THEN 0 ELSE 1 END, id";
+    assert_eq!(after(&stage, by_items), ["level a 2 1 t 0"]);
+    // Here it was not.
+    let unordered = format!("SELECT id FROM ({by_items}) s");
+    stage.tenant(B).ok(&unordered);
+    assert_eq!(dismissed(&stage), 1);
+    assert_eq!(taken(&stage), [""; 0]);
+}
+
+#[test]
 fn what_is_known_to_matter_is_not_compared_for_ever() {
     let stage = staged();
     let mut session = stage.tenant(B);

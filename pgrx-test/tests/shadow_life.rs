@@ -252,6 +252,15 @@ fn copy() {
     );
     clear(&stage);
     let mut session = stage.tenant(B);
+    // What is no COPY without shadow mode is none with it.
+    for (columns, code) in [
+        ("id, twice", "42P10"),
+        ("id, ctid", "42703"),
+        ("id, id", "42701"),
+    ] {
+        let error = session.error(&format!("COPY app.items ({columns}) TO STDOUT"));
+        assert_eq!(error.code().code(), code, "{columns}");
+    }
     let writer = session
         .copy_in("COPY app.items (id, tenant_id) FROM STDIN")
         .expect("COPY starts");

@@ -145,14 +145,20 @@ fn a_child_is_judged_by_its_parent() {
     }
 }
 
-#[test]
-fn a_child_without_a_context_does_not_fail() {
+/// A child in shadow mode below an enforced parent, with nothing recorded yet.
+fn shadowed_child() -> Stage {
     let stage = stage();
     stage.owner().ok(
         "SELECT tenancy.protect_table('app.items', mode => 'enforce');
              SELECT tenancy.protect_table('app.lines', template => 'child', mode => 'shadow')",
     );
     stage.superuser().ok("SELECT tenancy.shadow_clear()");
+    stage
+}
+
+#[test]
+fn a_child_without_a_context_does_not_fail() {
+    let stage = shadowed_child();
     // The parent's own policies would raise.
     assert_eq!(stage.nobody().rows("SELECT id FROM app.lines").len(), 3);
     let kinds = "SELECT string_agg(kind, ' ') FROM tenancy.shadow_recorded()";
@@ -164,18 +170,37 @@ fn a_child_without_a_context_does_not_fail() {
 
 #[test]
 fn a_child_with_row_security_off_does_not_fail() {
-    let stage = stage();
-    stage.owner().ok(
-        "SELECT tenancy.protect_table('app.items', mode => 'enforce');
-             SELECT tenancy.protect_table('app.lines', template => 'child', mode => 'shadow')",
-    );
-    stage.superuser().ok("SELECT tenancy.shadow_clear()");
+    let stage = shadowed_child();
     let mut ann = as_user(&stage, "ann");
     ann.ok("SET row_security = off");
     // The parent's row security would be an error, as that of the child will be.
     assert_eq!(ann.rows("SELECT id FROM app.lines").len(), 3);
     let error = "SELECT count(*) FROM tenancy.shadow_recorded() WHERE kind = 'statement_error'";
     assert_eq!(stage.superuser().int(error), 1);
+}
+
+#[test]
+fn a_policys_sub_query_is_judged_for_the_owner_of_the_view() {
+    let stage = stage();
+    let shows = stage.database.role("shows");
+    stage.owner().ok(&format!(
+        "CREATE TABLE app.open (item int);
+         INSERT INTO app.open VALUES (1);
+         ALTER TABLE app.open ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY theirs ON app.open TO {shows} USING (true);
+         CREATE POLICY opened ON app.items USING (EXISTS (SELECT FROM app.open o WHERE o.item = id));
+         GRANT USAGE, CREATE ON SCHEMA app TO {shows};
+         GRANT SELECT ON app.items, app.open TO {shows}"
+    ));
+    stage.database.connect(&shows).ok(&format!(
+        "CREATE VIEW app.shown AS SELECT id FROM app.items; GRANT SELECT ON app.shown TO {}",
+        stage.app
+    ));
+    let adopt = "template => 'tenant', options => '{\"adopt_policies\": true}'";
+    let sql = "SELECT id FROM app.shown";
+    let (changed, recorded, kinds) = compare(&stage, "app.items", adopt, "ann", sql);
+    // The owner of the view sees what is open, and ann her tenant's part of it.
+    assert_eq!((changed, recorded), (2, 2), "{kinds}");
 }
 
 #[test]

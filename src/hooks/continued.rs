@@ -16,6 +16,7 @@ use crate::context::resolve::Mark;
 use crate::context::{hot, resolve};
 use crate::error::{Error, Kind, OrRaise, Result};
 use crate::policy::Same;
+use crate::shadow;
 
 /// What a query was started for, kept in the query's own memory, which Postgres frees whichever way
 /// the query ends.
@@ -73,10 +74,15 @@ pub unsafe fn check(query: *mut pg_sys::QueryDesc) {
             return;
         }
         let same = protected::needs((*query).plannedstmt, protected::binds).same;
+        if same != Same::Nothing {
+            compare(mark, same).or_raise();
+        }
+        shadow::continues(query, |same| {
+            mark.is_current(same == Same::Identity).unwrap_or(false)
+        });
         if same == Same::Nothing {
             return;
         }
-        compare(mark, same).or_raise();
         if (*(*query).plannedstmt).parallelModeNeeded {
             // The leader must see what its workers will: the statement's snapshot.
             hot::forget();

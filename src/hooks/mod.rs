@@ -171,6 +171,9 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
         }
         if flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as i32 == 0 {
             guard::starts(query).or_raise();
+            if !resolve::is_resolving() {
+                shadow::watch_moves(query);
+            }
         }
         if let Some(mark) = mark {
             continued::note(query, mark);
@@ -198,23 +201,29 @@ unsafe fn statement_starts(query: *mut pg_sys::QueryDesc, flags: i32) -> Option<
     }
     // SAFETY: by the caller's promise.
     let shadowed = unsafe { shadow::starts(query) };
+    let shadowed_mark = || {
+        let same = shadowed.unwrap_or_default();
+        // Shadow mode fails nothing: without a context there is nothing to go on with.
+        (same != Same::Nothing).then(|| resolve::mark(same == Same::Identity).ok())?
+    };
     // SAFETY: by the caller's promise.
     let perhaps = unsafe { protected::needs(statement, |_| true) };
     if perhaps == Needs::default() {
-        if shadowed && parallel {
+        let mark = shadowed_mark();
+        if shadowed.is_some() && parallel {
             // The leader must see what its workers will: the statement's snapshot.
             hot::forget();
         }
-        return None;
+        return mark;
     }
     if !perhaps.user && (hot::has_tenant() || (!parallel && resolve::recall())) {
         // Whether row security binds the role is asked only where that decides: see `continued`.
-        return mark(perhaps);
+        return mark(perhaps.same.max(shadowed.unwrap_or_default()));
     }
     // SAFETY: by the caller's promise.
     let needs = unsafe { protected::needs(statement, protected::binds) };
     if needs == Needs::default() {
-        return None;
+        return shadowed_mark();
     }
     if gucs::missing_context() == MissingContext::Error {
         let answer = require(needs);
@@ -224,7 +233,7 @@ unsafe fn statement_starts(query: *mut pg_sys::QueryDesc, flags: i32) -> Option<
         }
         answer.or_raise();
     }
-    let mark = mark(needs);
+    let mark = mark(needs.same.max(shadowed.unwrap_or_default()));
     if parallel {
         // The leader must see what its workers will: the statement's snapshot.
         hot::forget();
@@ -232,8 +241,8 @@ unsafe fn statement_starts(query: *mut pg_sys::QueryDesc, flags: i32) -> Option<
     mark
 }
 
-fn mark(needs: Needs) -> Option<Mark> {
-    (needs.same != Same::Nothing).then(|| resolve::mark(needs.same == Same::Identity).or_raise())
+fn mark(same: Same) -> Option<Mark> {
+    (same != Same::Nothing).then(|| resolve::mark(same == Same::Identity).or_raise())
 }
 
 /// Fails where the context is not what a statement needs, as its start does under

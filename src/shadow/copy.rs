@@ -13,7 +13,7 @@ use super::statement::Circumstances;
 use super::store::seen::{self, Count};
 use super::tables::{self, Table};
 use super::{bound, nodes, store};
-use crate::catalog;
+use crate::{catalog, lists};
 
 /// The utility statement to run: itself, or the query that takes the place of a table.
 ///
@@ -70,14 +70,19 @@ unsafe fn as_query(
         if catalog::relation_kind(table.relation) != Some(pg_sys::RELKIND_RELATION) {
             return None;
         }
-        let columns: Vec<String> = if (*copy).attlist.is_null() {
-            stored_columns(table.relation)
-        } else {
-            PgList::<pg_sys::Node>::from_pg((*copy).attlist)
-                .iter_ptr()
-                .filter_map(|name| catalog::string_from((*name.cast::<pg_sys::String>()).sval))
-                .collect()
-        };
+        let mut columns = stored_columns(table.relation);
+        if !(*copy).attlist.is_null() {
+            let mut named: Vec<String> = Vec::new();
+            for name in lists::each::<pg_sys::String>((*copy).attlist) {
+                let name = catalog::string_from((**name).sval)?;
+                if named.contains(&name) || !columns.contains(&name) {
+                    // An error of COPY's, which a query would not raise.
+                    return None;
+                }
+                named.push(name);
+            }
+            columns = named;
+        }
         let columns: Vec<String> = columns
             .iter()
             .map(|name| catalog::quote_identifier(name))

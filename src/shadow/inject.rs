@@ -22,6 +22,8 @@ use crate::pg_compat::planner::{self as compat, Asked as Permissions};
 struct Walk {
     known: Rc<Known>,
     surroundings: Vec<Surrounding>,
+    /// Whether the query around leaves out some of the rows that it comes to.
+    is_cut: bool,
 }
 
 /// Puts recorders into all of a query.
@@ -32,6 +34,7 @@ pub unsafe fn inject(query: *mut pg_sys::Query, known: &Rc<Known>) {
     let mut walk = Walk {
         known: known.clone(),
         surroundings: Vec::new(),
+        is_cut: false,
     };
     // SAFETY: by the caller's promise.
     unsafe { visit(query, &mut walk) };
@@ -53,7 +56,10 @@ unsafe extern "C-unwind" fn each(node: *mut Node, context: *mut core::ffi::c_voi
             NodeTag::T_SubLink => {
                 let link = node.cast::<pg_sys::SubLink>();
                 each((*link).testexpr, context);
-                walk.surroundings.push(surrounding_of(link));
+                walk.surroundings.push(match surrounding_of(link) {
+                    Surrounding::Value if walk.is_cut => Surrounding::Condition,
+                    other => other,
+                });
                 each((*link).subselect, context);
                 walk.surroundings.pop();
                 false
@@ -86,7 +92,10 @@ unsafe fn surrounding_of(link: *mut pg_sys::SubLink) -> Surrounding {
 unsafe fn visit(query: *mut pg_sys::Query, walk: &mut Walk) {
     // SAFETY: by the caller's promise.
     unsafe {
-        let is_cut = !(*query).limitCount.is_null() || !(*query).limitOffset.is_null();
+        let is_cut = !(*query).limitCount.is_null()
+            || !(*query).limitOffset.is_null()
+            || (*query).hasDistinctOn;
+        let outer_is_cut = core::mem::replace(&mut walk.is_cut, is_cut);
         let in_from = if (*query).setOperations.is_null() || is_cut {
             Surrounding::From
         } else {
@@ -126,6 +135,7 @@ unsafe fn visit(query: *mut pg_sys::Query, walk: &mut Walk) {
         for (index, entry) in entries.into_iter().enumerate() {
             relation(query, entry.cast(), index as i32 + 1, walk);
         }
+        walk.is_cut = outer_is_cut;
     }
 }
 

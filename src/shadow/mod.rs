@@ -11,7 +11,7 @@
 //! | the way of a recorder through the planner, in this order | `planning`, `inject`, `arrive`, `place`, `defer`, `finish`, `guard` |
 //! | how much a record says | `precision` |
 //! | what that way shares | `state`, `recognise`, `build`, `nodes`, `functions` |
-//! | while a statement runs | `statement`, `recorder`, `what`, `copy` |
+//! | while a statement runs | `statement`, `recorder`, `what`, `copy`, `moves` |
 //! | whether what was recorded matters: when, which queries, how | `confirm`, `repeatable`, `kept`, `compare`, `receiver`, `multiset`, `unnoticed` |
 //! | what is recorded, and where it is kept | `record`, `normalise`, `store`; what is not: `unrecorded` |
 //! | what enforcement did refuse | `refused` |
@@ -33,6 +33,7 @@ mod functions;
 mod guard;
 mod inject;
 mod kept;
+mod moves;
 mod multiset;
 mod nodes;
 mod normalise;
@@ -65,10 +66,11 @@ pub use confirm::{after, before};
 pub use copy::utility;
 pub use defer::attach;
 pub use dropped::{database as dropped_database, forget as forget_database};
+pub use moves::watch_moves;
 pub use planning::plan;
 pub use readiness::NO_STATEMENT;
 pub use refused::{missing_context, statement_starts, watch, watch_planning};
-pub use statement::{Running, starts};
+pub use statement::{Running, continues, starts};
 pub use store::init;
 pub use unrecorded::Unrecorded;
 pub use unseen::begin;

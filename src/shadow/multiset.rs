@@ -1,4 +1,4 @@
-//! Multisets of rows, by their fingerprints.
+//! Results as multisets of rows, or as sequences where their order counts, by fingerprints.
 //!
 //! Owns how two runs of a statement are compared without keeping a row. Must never say equal of results
 //! that differ: fingerprints are 128 bits under keys that nobody knows. Pure.
@@ -9,11 +9,16 @@ use std::collections::hash_map::Entry;
 /// How many distinct rows are told apart; beyond, how many were lost is known as a minimum.
 const DISTINCT: usize = 1 << 16;
 
-/// One run: how many rows, and the sum of their fingerprints, which knows no order.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What multiplies a sequence before the next row: the prime of the 128-bit FNV hash.
+const NEXT: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013B;
+
+/// One run: how many rows, the sum of their fingerprints, which knows no order, and a polynomial of them,
+/// which does.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Digest {
     pub rows: u64,
     sum: u128,
+    sequence: u128,
 }
 
 impl Digest {
@@ -21,6 +26,13 @@ impl Digest {
     pub fn add(&mut self, fingerprint: u128) {
         self.rows += 1;
         self.sum = self.sum.wrapping_add(fingerprint);
+        self.sequence = self.sequence.wrapping_mul(NEXT).wrapping_add(fingerprint);
+    }
+
+    /// Whether both runs gave the same rows; in the same order where that counts.
+    pub fn is_same(&self, other: &Self, is_ordered: bool) -> bool {
+        (self.rows, self.sum) == (other.rows, other.sum)
+            && (!is_ordered || self.sequence == other.sequence)
     }
 }
 
@@ -75,12 +87,17 @@ mod tests {
         difference.lost(digest(first), digest(other))
     }
 
+    fn is_same(one: &[u128], other: &[u128]) -> [bool; 2] {
+        [false, true].map(|is_ordered| digest(one).is_same(&digest(other), is_ordered))
+    }
+
     #[test]
-    fn the_order_of_rows_does_not_count_but_their_number_does() {
-        assert_eq!(digest(&[1, 2, 2]), digest(&[2, 1, 2]));
-        assert_ne!(digest(&[1, 2, 2]), digest(&[1, 2]));
-        assert_ne!(digest(&[1, 2, 2]), digest(&[1, 1, 2]));
-        assert_ne!(digest(&[0]), digest(&[]));
+    fn the_number_of_rows_counts_and_their_order_where_it_was_asked_for() {
+        assert_eq!(is_same(&[1, 2, 2], &[2, 1, 2]), [true, false]);
+        assert_eq!(is_same(&[1, 2, 2], &[1, 2, 2]), [true, true]);
+        assert_eq!(is_same(&[1, 2, 2], &[1, 2]), [false, false]);
+        assert_eq!(is_same(&[1, 2, 2], &[1, 1, 2]), [false, false]);
+        assert_eq!(is_same(&[0], &[]), [false, false]);
         assert_eq!(digest(&[u128::MAX, 2]).rows, 2);
     }
 

@@ -32,7 +32,9 @@ pub unsafe fn best(root: *mut PlannerInfo, injected: Option<&Injected>) -> Preci
             (*root).query_level == 1,
             // What it does with a row is up to conditions that come after.
             (*query).commandType == pg_sys::CmdType::CMD_MERGE,
-            filters.iter().any(|filter| !filter.is_null()) || seeks_extremes(root),
+            filters.iter().any(|filter| !filter.is_null())
+                || (*query).hasDistinctOn
+                || chooses_rows(root),
         )
     };
     let around = &injected.surroundings;
@@ -54,8 +56,9 @@ pub unsafe fn best(root: *mut PlannerInfo, injected: Option<&Injected>) -> Preci
     }
 }
 
-/// Whether it asks for a minimum or a maximum, which hardly any of its rows decides.
-unsafe fn seeks_extremes(root: *mut PlannerInfo) -> bool {
+/// Whether an aggregate looks at some of the rows only: it has a filter of its own, or asks for a minimum
+/// or a maximum, which hardly any row decides.
+unsafe fn chooses_rows(root: *mut PlannerInfo) -> bool {
     // SAFETY: by the caller's promise; the tuple is released before returning.
     unsafe {
         if !(*(*root).parse).hasAggs {
@@ -69,7 +72,11 @@ unsafe fn seeks_extremes(root: *mut PlannerInfo) -> bool {
             .into_iter()
             .filter(|node| nodes::is(*node, NodeTag::T_Aggref))
             .any(|node| {
-                let function = (*node.cast::<pg_sys::Aggref>()).aggfnoid;
+                let aggregate = node.cast::<pg_sys::Aggref>();
+                if !(*aggregate).aggfilter.is_null() {
+                    return true;
+                }
+                let function = (*aggregate).aggfnoid;
                 let tuple = pg_sys::SearchSysCache1(
                     pg_sys::SysCacheIdentifier::AGGFNOID as i32,
                     pg_sys::Datum::from(function),

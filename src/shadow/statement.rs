@@ -11,13 +11,13 @@ use pgrx::pg_sys;
 
 use super::record::{Command, Kind, Precision, Record};
 use super::store::seen::{self, Count};
-use super::tables::{self, Known};
+use super::tables::{self, Known, Table};
 use super::{bound, confirm, normalise, store, unrecorded};
 use crate::context::{model::Resolved, resolve};
 use crate::gucs::{self, MissingContext};
 use crate::lists;
-use crate::pg_compat::{self, planner as compat};
-use crate::policy::Needs;
+use crate::pg_compat::{self, NamedRelation, planner as compat};
+use crate::policy::{Needs, Same};
 
 thread_local! {
     static RUNNING: Cell<*mut pg_sys::QueryDesc> = const { Cell::new(core::ptr::null_mut()) };
@@ -224,14 +224,48 @@ pub fn would_raise_for(relation: pg_sys::Oid, command: Command) -> bool {
     })
 }
 
-/// Called as each statement starts; whether it touches a table in shadow mode.
+/// The relations in shadow mode that a statement names itself.
+///
+/// # Safety
+/// A valid planned statement.
+unsafe fn shadowed(
+    statement: *const pg_sys::PlannedStmt,
+    known: &Known,
+) -> impl Iterator<Item = (&Table, NamedRelation)> {
+    // SAFETY: by the caller's promise.
+    let entries = unsafe { lists::each::<pg_sys::RangeTblEntry>((*statement).rtable) };
+    entries.iter().filter_map(move |entry| {
+        // SAFETY: as above.
+        unsafe {
+            let table = known.table((**entry).relid)?;
+            Some((table, pg_compat::named_relation(statement, *entry)?))
+        }
+    })
+}
+
+/// Records that enforcement would have a statement fail.
+///
+/// # Safety
+/// The statement that runs.
+unsafe fn would_fail(
+    statement: *const pg_sys::PlannedStmt,
+    kind: Kind,
+    relation: pg_sys::Oid,
+    role: pg_sys::Oid,
+) {
+    confirm::note_refused(number());
+    // SAFETY: by the caller's promise.
+    let command = unsafe { command_of(statement) };
+    store::add(&Circumstances::now().record(relation, command, kind, Precision::Exact, role));
+}
+
+/// Called as each statement starts. What of the context it could not go on without under enforcement;
+/// `None` where no table in shadow mode binds it.
 ///
 /// # Safety
 /// `query` is a valid query that is about to start.
-pub unsafe fn starts(query: *mut pg_sys::QueryDesc) -> bool {
-    let Some(known) = tables::known() else {
-        return false;
-    };
+pub unsafe fn starts(query: *mut pg_sys::QueryDesc) -> Option<Same> {
+    let known = tables::known()?;
     // SAFETY: by the caller's promise.
     unsafe {
         let statement = (*query).plannedstmt;
@@ -240,24 +274,9 @@ pub unsafe fn starts(query: *mut pg_sys::QueryDesc) -> bool {
         let is_traffic = !pg_sys::InNoForceRLSOperation() && !unrecorded::now();
         let _running = Running::begin(query);
         let mut counted: Vec<pg_sys::Oid> = Vec::new();
-        let (mut touched, mut is_refused) = (false, false);
-        let fails = |kind, relation, role| {
-            confirm::note_refused(number());
-            store::add(&Circumstances::now().record(
-                relation,
-                command_of(statement),
-                kind,
-                Precision::Exact,
-                role,
-            ));
-        };
-        for entry in lists::each::<pg_sys::RangeTblEntry>((*statement).rtable) {
-            let Some(table) = known.table((**entry).relid) else {
-                continue;
-            };
-            let Some(named) = pg_compat::named_relation(statement, *entry) else {
-                continue;
-            };
+        let mut touched: Option<Same> = None;
+        let mut is_refused = false;
+        for (table, named) in shadowed(statement, &known) {
             let is_bound = bound::binds(table, named.acting_role);
             if is_traffic && !counted.contains(&table.relation) {
                 counted.push(table.relation);
@@ -271,18 +290,50 @@ pub unsafe fn starts(query: *mut pg_sys::QueryDesc) -> bool {
             if !is_bound {
                 continue;
             }
+            let needs = table.needs.required(named.required);
+            let fails = |kind| would_fail(statement, kind, table.relation, named.acting_role);
             if !pg_sys::row_security || table.policies(&known.functions).is_none() {
-                fails(Kind::StatementError, table.relation, named.acting_role);
-            } else if !is_refused && would_raise(table.needs.required(named.required)) {
+                fails(Kind::StatementError);
+            } else if !is_refused && would_raise(needs) {
                 is_refused = true;
-                fails(Kind::MissingContext, table.relation, named.acting_role);
+                fails(Kind::MissingContext);
             }
-            touched = true;
+            touched = Some(touched.unwrap_or_default().max(needs.same));
         }
-        if touched && is_inner {
+        if touched.is_some() && is_inner {
             confirm::note_inner();
         }
         touched
+    }
+}
+
+/// Called where a query goes on and the context may have changed: enforcement would have it fail then.
+///
+/// # Safety
+/// `query` is a valid query that was started.
+pub unsafe fn continues(query: *mut pg_sys::QueryDesc, is_started_for: impl FnOnce(Same) -> bool) {
+    let Some(known) = tables::known() else {
+        return;
+    };
+    // SAFETY: by the caller's promise.
+    unsafe {
+        let statement = (*query).plannedstmt;
+        let mut dependent: Option<(Same, pg_sys::Oid, pg_sys::Oid)> = None;
+        for (table, named) in shadowed(statement, &known) {
+            let same = table.needs.required(named.required).same;
+            if dependent.is_none_or(|(most, ..)| most < same)
+                && bound::binds(table, named.acting_role)
+            {
+                dependent = Some((same, table.relation, named.acting_role));
+            }
+        }
+        if let Some((same, relation, role)) = dependent
+            && same != Same::Nothing
+            && !is_started_for(same)
+        {
+            let _running = Running::begin(query);
+            would_fail(statement, Kind::StatementError, relation, role);
+        }
     }
 }
 
@@ -314,11 +365,8 @@ pub fn command(kind: pg_sys::CmdType::Type) -> Command {
 pub unsafe fn note_unplaced(statement: *const pg_sys::PlannedStmt, known: &Known) {
     // SAFETY: by the caller's promise.
     unsafe {
-        for entry in lists::each::<pg_sys::RangeTblEntry>((*statement).rtable) {
-            if let Some(table) = known.table((**entry).relid)
-                && let Some(named) = pg_compat::named_relation(statement, *entry)
-                && bound::binds(table, named.acting_role)
-            {
+        for (table, named) in shadowed(statement, known) {
+            if bound::binds(table, named.acting_role) {
                 store::add(&Circumstances::now().record(
                     table.relation,
                     command_of(statement),

@@ -51,6 +51,10 @@ unsafe fn at_depth(
         if depth == DEPTH || !pg_sys::row_security {
             return refused();
         }
+        if role != pg_sys::InvalidOid {
+            // Before views come in, whose relations are asked for by the rights of their owners.
+            pg_sys::setRuleCheckAsUser(predicate.node, role);
+        }
         let query = pg_sys::palloc0(size_of::<pg_sys::Query>()).cast::<pg_sys::Query>();
         (*query).type_ = NodeTag::T_Query;
         (*query).commandType = pg_sys::CmdType::CMD_SELECT;
@@ -66,9 +70,6 @@ unsafe fn at_depth(
         // Views and policies of other tables have come in, and they may raise.
         if !policies::examined(node, &known.functions).is_safe {
             return refused();
-        }
-        if role != pg_sys::InvalidOid {
-            pg_sys::setRuleCheckAsUser(node, role);
         }
         let mut walk = Walk {
             known,
