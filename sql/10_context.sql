@@ -1,6 +1,6 @@
 -- Functions that applications and policies call. Unqualified ones go to the schema chosen in
 -- CREATE EXTENSION. All are STABLE: never constant-folded into a cached plan, yet usable as an index
--- condition. PUBLIC keeps EXECUTE on what is in this file.
+-- condition. PUBLIC may EXECUTE what is in this file.
 
 CREATE FUNCTION current_tenant_id() RETURNS uuid
     LANGUAGE c STABLE PARALLEL SAFE COST 1 AS 'MODULE_PATHNAME', 'pg_tenancy_tenant_uuid';
@@ -86,3 +86,13 @@ CREATE FUNCTION clear_tenant_context() RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'clear_tenant_context_wrapper';
 COMMENT ON FUNCTION clear_tenant_context() IS
     'ends the context to the end of the transaction';
+
+-- Said where the default privileges of the server may have taken it away.
+GRANT EXECUTE ON FUNCTION
+    current_tenant_id(), current_tenant_id_text(), current_tenant_id_bigint(),
+    tenancy.current_tenant_id_required(), tenancy.current_tenant_id_text_required(),
+    tenancy.current_tenant_id_bigint_required(), current_tenant_user_id(), current_tenant_role(),
+    is_tenant_admin(), is_super_admin(), has_tenant_role(text), user_tenant_ids(), user_tenant_ids_text(),
+    get_user_tenant_context(), get_user_tenant_context(text), set_tenant_context(text, text),
+    clear_tenant_context()
+    TO PUBLIC;

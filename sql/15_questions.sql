@@ -1,7 +1,7 @@
 -- What policies ask besides the tenant. Called for every row, so each costs a memory read once it
 -- was answered; STABLE, hence index conditions. "required" raises 42501 where what it asks for is
 -- not there, or is NULL (false) under pg_tenancy.missing_context = deny; "or_not" is false then.
--- PUBLIC keeps EXECUTE.
+-- PUBLIC may EXECUTE them.
 
 CREATE FUNCTION tenancy.platform_tenant_id_required() RETURNS uuid
     LANGUAGE c STABLE PARALLEL SAFE COST 1 AS 'MODULE_PATHNAME', 'pg_tenancy_platform_uuid';
@@ -68,3 +68,12 @@ CREATE FUNCTION tenancy.is_super_admin_or_not() RETURNS boolean
 COMMENT ON FUNCTION tenancy.is_super_admin_or_not() IS
     'called by policies: whether the user is a super admin; false without a tenant';
 
+-- As in 10_context.
+GRANT EXECUTE ON FUNCTION
+    tenancy.platform_tenant_id_required(), tenancy.platform_tenant_id_text_required(),
+    tenancy.platform_tenant_id_bigint_required(), tenancy.current_user_id_uuid_required(),
+    tenancy.current_user_id_text_required(), tenancy.current_user_id_bigint_required(),
+    tenancy.user_tenant_ids_required(), tenancy.user_tenant_ids_text_required(),
+    tenancy.user_tenant_ids_bigint_required(), tenancy.is_tenant_admin_required(),
+    tenancy.is_tenant_admin_or_not(), tenancy.is_super_admin_required(), tenancy.is_super_admin_or_not()
+    TO PUBLIC;

@@ -1,5 +1,5 @@
 -- Shadow mode: functions that hooks put into plans, and the list of what was recorded. EXECUTE of the
--- former stays with PUBLIC: a plan runs as the role whose statement it is. Called by hand they record
+-- former is for PUBLIC: a plan runs as the role whose statement it is. Called by hand they record
 -- nothing.
 
 CREATE FUNCTION tenancy.shadow_support(internal) RETURNS internal
@@ -89,6 +89,17 @@ CREATE FUNCTION tenancy.shadow_is_super_admin() RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE COST 1 AS 'MODULE_PATHNAME', 'pg_tenancy_shadow_is_super_admin';
 COMMENT ON FUNCTION tenancy.shadow_is_super_admin() IS
     'for shadow mode: as tenancy.is_super_admin_required(), and false wherever that would raise';
+
+-- A statement must not fail for want of what only shadow mode puts into it.
+GRANT EXECUTE ON FUNCTION
+    tenancy.shadow_denied(regclass, text, integer, regrole, boolean, VARIADIC "any"),
+    tenancy.shadow_mark("any"), tenancy.shadow_tenant_id(), tenancy.shadow_tenant_id_text(),
+    tenancy.shadow_tenant_id_bigint(), tenancy.shadow_platform_tenant_id(),
+    tenancy.shadow_platform_tenant_id_text(), tenancy.shadow_platform_tenant_id_bigint(),
+    tenancy.shadow_user_id_uuid(), tenancy.shadow_user_id_text(), tenancy.shadow_user_id_bigint(),
+    tenancy.shadow_user_tenant_ids(), tenancy.shadow_user_tenant_ids_text(),
+    tenancy.shadow_user_tenant_ids_bigint(), tenancy.shadow_is_tenant_admin(), tenancy.shadow_is_super_admin()
+    TO PUBLIC;
 
 CREATE FUNCTION tenancy.shadow_recorded(refused boolean DEFAULT false) RETURNS TABLE (
     relation regclass, command text, kind text, role text, app_user text, context_tenant text, row_tenant text,

@@ -188,3 +188,40 @@ fn views_that_show_all_tenants_are_not_granted() {
     }
     stage.superuser().ok(&format!("DROP OWNED BY {app}"));
 }
+
+#[test]
+fn applications_may_call_what_they_need_where_execute_is_nobodys_by_default() {
+    let stage = Stage::new();
+    let mut admin = stage.superuser();
+    admin.ok("DROP EXTENSION pg_tenancy;
+         ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+         CREATE EXTENSION pg_tenancy");
+    stage
+        .owner()
+        .ok("CREATE TABLE app.members (user_id text, tenant_id uuid)");
+    admin.ok("SELECT tenancy.bind(membership => 'app.members');
+         SELECT tenancy.bind(tenant_setting => 'app.current_tenant_id')");
+    stage.items();
+    let mut a = stage.tenant(A);
+    for (mode, seen) in [("shadow", 3), ("enforce", 2)] {
+        admin.ok(&format!(
+            "SELECT tenancy.protect_table('app.items', mode => '{mode}', options => '{{\"set_default\": true}}')"
+        ));
+        assert_eq!(a.int("SELECT count(*) FROM app.items"), seen, "{mode}");
+        a.ok("BEGIN; INSERT INTO app.items (id, tenant_id) VALUES (7, current_tenant_id());
+             UPDATE app.items SET note = 'x' WHERE id = 7; DELETE FROM app.items WHERE id = 7; ROLLBACK");
+    }
+    assert_eq!(
+        admin.int("SELECT count(*) FROM tenancy.shadow_recorded()"),
+        1
+    );
+    a.ok("SELECT current_tenant_id_text(), current_tenant_user_id(), current_tenant_role(), is_tenant_admin(), is_super_admin(),
+            has_tenant_role('x'), user_tenant_ids(), user_tenant_ids_text(), get_user_tenant_context()");
+    // What administers is not theirs, here as elsewhere.
+    let unprotect = "SELECT tenancy.unprotect_table('app.items')";
+    expect_error(
+        &a.error(unprotect),
+        "42501",
+        "permission denied for function",
+    );
+}
