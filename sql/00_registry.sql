@@ -5,6 +5,11 @@ CREATE SCHEMA tenancy;
 COMMENT ON SCHEMA tenancy IS 'pg_tenancy: administration functions and registry';
 GRANT USAGE ON SCHEMA tenancy TO PUBLIC;
 
+CREATE FUNCTION tenancy.database_identity() RETURNS oid
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'database_identity_wrapper';
+COMMENT ON FUNCTION tenancy.database_identity() IS
+    'what this database is known by in the registry: other for a restored or upgraded one, the same for a standby. Cost: a memory read';
+
 CREATE TABLE tenancy.binding_definition (
     singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
     definition jsonb NOT NULL,
@@ -16,7 +21,7 @@ COMMENT ON TABLE tenancy.binding_definition IS 'where identity and membership li
 CREATE TABLE tenancy.protection (
     schema_name name NOT NULL,
     table_name name NOT NULL,
-    database_oid oid NOT NULL,
+    database_identity oid NOT NULL,
     relation_oid oid NOT NULL,
     template text NOT NULL,
     tenant_column name,
@@ -32,7 +37,7 @@ CREATE TABLE tenancy.protection (
 CREATE INDEX protection_relation_oid_idx ON tenancy.protection (relation_oid);
 COMMENT ON TABLE tenancy.protection IS 'registered tables: written by tenancy.protect_table(), shown by tenancy.protected_tables';
 COMMENT ON COLUMN tenancy.protection.tenant_column IS 'null for a template whose tables have none';
-COMMENT ON COLUMN tenancy.protection.relation_oid IS 'follows a rename; believed only in the database named by database_oid, since a restore gives new oids';
+COMMENT ON COLUMN tenancy.protection.relation_oid IS 'follows a rename; believed only in the database known by database_identity, since a restore gives new oids';
 COMMENT ON COLUMN tenancy.protection.made IS 'objects that protecting made (policies, index, keys, triggers, default), which unprotecting removes';
 COMMENT ON COLUMN tenancy.protection.found IS 'state of the table before it was protected, which unprotecting restores';
 

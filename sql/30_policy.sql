@@ -88,6 +88,8 @@ LANGUAGE c VOLATILE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'tenant_column_immutable';
 COMMENT ON FUNCTION tenancy.tenant_column_immutable() IS
 'trigger of protected tables: refuses to move a row to another tenant';
+-- As in 20_binding.
+GRANT EXECUTE ON FUNCTION tenancy.tenant_column_immutable() TO PUBLIC;
 
 CREATE FUNCTION tenancy.protection_drift(schema_name name, table_name name)
 RETURNS text
@@ -96,25 +98,27 @@ AS 'MODULE_PATHNAME', 'protection_drift_wrapper';
 COMMENT ON FUNCTION tenancy.protection_drift(name, name) IS
 'in what the catalog differs from the registration under that name, in words; null where it agrees. tenancy.drift() says more';
 
+CREATE VIEW tenancy.registrations AS
+-- By oid in the database that wrote it, whatever has the name now; by name after a restore.
+SELECT coalesce(
+           (SELECT c.oid FROM pg_catalog.pg_class c
+            WHERE c.oid = p.relation_oid AND p.database_identity = tenancy.database_identity()),
+           (SELECT c.oid FROM pg_catalog.pg_class c
+            JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+            WHERE n.nspname = p.schema_name AND c.relname = p.table_name)
+       )::pg_catalog.regclass AS relation,
+       p.*
+FROM tenancy.protection p;
+COMMENT ON VIEW tenancy.registrations IS
+'what is registered, with the table that it means today; null where that is gone';
+
 CREATE VIEW tenancy.protected_tables AS
-SELECT t.relation, t.schema_name, t.table_name, t.template, t.tenant_column, t.mode, t.mode_since,
-       t.options, d.drift IS NULL AS agrees, d.drift
-FROM (
-    -- By name, since a restore gives new oids; by oid where the table was renamed here.
-    SELECT coalesce(
-               (SELECT c.oid FROM pg_catalog.pg_class c
-                JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-                WHERE n.nspname = p.schema_name AND c.relname = p.table_name),
-               (SELECT c.oid FROM pg_catalog.pg_class c
-                WHERE c.oid = p.relation_oid AND p.database_oid =
-                    (SELECT b.oid FROM pg_catalog.pg_database b
-                     WHERE b.datname = pg_catalog.current_database()))
-           )::pg_catalog.regclass AS relation,
-           p.*
-    FROM tenancy.protection p) t
+SELECT r.relation, r.schema_name, r.table_name, r.template, r.tenant_column, r.mode, r.mode_since,
+       r.options, d.drift IS NULL AS agrees, d.drift
+FROM tenancy.registrations r
 CROSS JOIN LATERAL (
-    SELECT tenancy.protection_drift(t.schema_name, t.table_name) AS drift) d
-WHERE t.relation IS NOT NULL;
+    SELECT tenancy.protection_drift(r.schema_name, r.table_name) AS drift) d
+WHERE r.relation IS NOT NULL;
 COMMENT ON VIEW tenancy.protected_tables IS
 'protected tables that exist: mode, since when, options, and whether the catalog agrees now';
 GRANT SELECT ON tenancy.protected_tables TO PUBLIC;

@@ -2,7 +2,7 @@
 
 CREATE TABLE tenancy.auto_protection (
     schema_name name PRIMARY KEY,
-    database_oid oid NOT NULL,
+    database_identity oid NOT NULL,
     schema_oid oid NOT NULL,
     tenant_column name NOT NULL,
     mode text NOT NULL CHECK (mode IN ('permissive', 'shadow', 'enforce')),
@@ -13,7 +13,7 @@ CREATE TABLE tenancy.auto_protection (
     registered_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 COMMENT ON TABLE tenancy.auto_protection IS 'schemas whose new tables are protected: written by tenancy.auto_protect(), shown by tenancy.auto_protected';
-COMMENT ON COLUMN tenancy.auto_protection.schema_oid IS 'follows a rename; believed only in the database named by database_oid, since a restore gives new oids';
+COMMENT ON COLUMN tenancy.auto_protection.schema_oid IS 'follows a rename; believed only in the database known by database_identity, since a restore gives new oids';
 SELECT pg_catalog.pg_extension_config_dump('tenancy.auto_protection', '');
 
 CREATE FUNCTION tenancy.protect_new_tables() RETURNS event_trigger
@@ -73,8 +73,7 @@ LEFT JOIN LATERAL (
     SELECT n.nspname FROM pg_catalog.pg_namespace n
     WHERE n.nspname = a.schema_name
        OR (n.oid = a.schema_oid
-           AND a.database_oid = (SELECT b.oid FROM pg_catalog.pg_database b
-                                 WHERE b.datname = pg_catalog.current_database()))
+           AND a.database_identity = tenancy.database_identity())
     ORDER BY n.nspname = a.schema_name DESC LIMIT 1) today ON true;
 COMMENT ON VIEW tenancy.auto_protected IS
 'schemas whose new tables are protected; active is false where the schema is gone or the event trigger is disabled';

@@ -167,7 +167,11 @@ pointing AS MATERIALIZED (
     UNION ALL SELECT t.relation, t.number FROM tenants t JOIN bound b ON b.relation = t.relation AND b.bound_as = 'tenants'),
 found AS MATERIALIZED (
     SELECT c.*, p.template, p.mode, p.options, a.attname AS tenant_column, a.attnum AS tenant_number,
-           a.atttypid AS tenant_type, a.attnotnull AS tenant_not_null, b.bound_as
+           a.atttypid AS tenant_type,
+           -- From 18 on NOT NULL may be declared and not hold for the rows that are there.
+           a.attnotnull AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint u
+               WHERE u.conrelid = a.attrelid AND u.contype = 'n' AND u.conkey = ARRAY[a.attnum] AND NOT u.convalidated) AS tenant_not_null,
+           b.bound_as
     FROM tenancy.user_relations c
     LEFT JOIN tenancy.protected_tables p ON p.relation = c.relation
     LEFT JOIN bound b ON b.relation = c.relation

@@ -6,7 +6,7 @@ WITH tables AS MATERIALIZED (SELECT t.* FROM tenancy.tenant_tables t WHERE t.ten
 -- By which a child belongs to its tenant.
 followed AS MATERIALIZED (
     SELECT t.relation, coalesce(t.options ->> 'foreign_key', p.made ->> 'link') AS name
-    FROM tables t JOIN tenancy.protection p ON p.schema_name = t.schema AND p.table_name = t.name WHERE t.template = 'child'),
+    FROM tables t JOIN tenancy.registrations p ON p.relation = t.relation WHERE t.template = 'child'),
 keys AS MATERIALIZED (
     SELECT con.oid AS key, con.conname AS name, con.conrelid AS child, con.confrelid AS parent, con.conkey, con.confkey, con.conpfeqop, con.confdeltype AS on_delete,
            con.conparentid <> 0 AS inherited, con.convalidated AS checked

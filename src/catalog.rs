@@ -89,20 +89,29 @@ pub fn relation_oid(schema: &str, name: &str) -> Option<pg_sys::Oid> {
     (oid != pg_sys::InvalidOid).then_some(oid)
 }
 
-/// The relation that a registry row means: by name, or, where it was renamed in this database, by
-/// oid. An oid is believed only in the database that wrote it, since a restore gives new ones, and
-/// only when nothing else has taken the name.
+/// What this database is known by: its oid alone is another's in another cluster, where the first database that is
+/// made mostly has the same one. Never `InvalidOid`. Mixed by the finalizer of SplitMix64 (Steele, Lea, Flood 2014).
+pub fn database_identity() -> pg_sys::Oid {
+    // SAFETY: plain reads of what is set before any user code runs in a backend.
+    let (system, database) =
+        unsafe { (pg_sys::GetSystemIdentifier(), pg_sys::MyDatabaseId.to_u32()) };
+    let mut mixed = system ^ u64::from(database).rotate_left(32);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    pg_sys::Oid::from(((mixed >> 32) as u32).max(1))
+}
+
+/// The relation that a registry row means: by oid in the database that wrote it, whatever the relation is called now and
+/// whatever has its name; else, since a restore gives new oids, by name.
 pub fn registered_relation(
     name: &RelationName,
     relation: pg_sys::Oid,
     database: pg_sys::Oid,
 ) -> Option<pg_sys::Oid> {
-    if let Some(found) = relation_oid(&name.schema, &name.name) {
-        return Some(found);
+    if database == database_identity() && relation_kind(relation).is_some() {
+        return Some(relation);
     }
-    // SAFETY: MyDatabaseId is set before any user code runs in a backend.
-    (database == unsafe { pg_sys::MyDatabaseId } && relation_name(relation).is_some())
-        .then_some(relation)
+    relation_oid(&name.schema, &name.name)
 }
 
 /// The `relkind` of a relation; `None` when it is gone.

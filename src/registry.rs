@@ -5,7 +5,7 @@
 
 use std::ffi::CStr;
 
-use pgrx::pg_sys;
+use pgrx::prelude::*;
 
 use crate::catalog;
 use crate::error::{Error, Kind, Result};
@@ -137,6 +137,12 @@ impl Drop for PinnedSearchPath {
     }
 }
 
+/// `tenancy.database_identity()`.
+#[pg_extern(sql = false)]
+fn database_identity() -> pg_sys::Oid {
+    catalog::database_identity()
+}
+
 /// The role that owns the extension and so its registry tables.
 pub fn extension_owner() -> Result<pg_sys::Oid> {
     let table = catalog::relation_oid("tenancy", "binding_definition").ok_or_else(|| {
@@ -234,7 +240,7 @@ pub fn protection_rows(table: pg_sys::Oid) -> Vec<ProtectionRow> {
         rows.push(ProtectionRow {
             schema: text(c"schema_name"),
             name: text(c"table_name"),
-            database: row.oid(c"database_oid"),
+            database: row.oid(c"database_identity"),
             relation: row.oid(c"relation_oid"),
             template: text(c"template"),
             options: text(c"options"),

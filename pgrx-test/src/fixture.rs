@@ -163,6 +163,13 @@ impl Database {
         )
     }
 
+    /// A fresh database with the extension, and with that oid.
+    pub fn with_oid(server: &'static Server, oid: u32) -> Database {
+        let database = Database::copy(server, &format!("template0 OID {oid}"));
+        database.superuser().ok("CREATE EXTENSION pg_tenancy");
+        database
+    }
+
     fn copy(server: &'static Server, template: &str) -> Database {
         let name = unique("t");
         // Copying files instead of writing each page to the log: most tests are over sooner than

@@ -264,6 +264,110 @@ fn a_table_that_takes_the_name_of_another_takes_nothing_else() {
     assert_eq!(stage.dump(), before);
 }
 
+/// Blue and green: both are registered, and swap their names.
+#[test]
+fn tables_that_swap_names_keep_their_registrations() {
+    let stage = Stage::new();
+    stage.items();
+    let before = stage.dump();
+    stage
+        .owner()
+        .ok("CREATE TABLE app.items_new (LIKE app.items)");
+    stage.protect("app.items", r#"{"set_default": true}"#);
+    stage.owner().ok(
+        "SELECT tenancy.protect_table('app.items_new', mode => 'permissive');
+             ALTER TABLE app.items RENAME TO items_old; ALTER TABLE app.items_new RENAME TO items;
+             ALTER TABLE app.items_old RENAME TO items_new",
+    );
+    let modes = "SELECT relation::text || ' ' || mode FROM tenancy.protected_tables ORDER BY 1";
+    let swapped = ["app.items permissive", "app.items_new enforce"];
+    assert_eq!(stage.nobody().texts(modes), swapped);
+    // Writing one moves both.
+    stage.protect("app.items", "{}");
+    assert_eq!(
+        stage.nobody().texts(modes),
+        ["app.items enforce", "app.items_new enforce"]
+    );
+    let named = "SELECT table_name || ' ' || (options ? 'set_default') FROM tenancy.protected_tables ORDER BY 1";
+    assert_eq!(
+        stage.nobody().texts(named),
+        ["items false", "items_new true"]
+    );
+    stage.owner().ok(
+        "SELECT tenancy.unprotect_table('app.items_new'), tenancy.unprotect_table('app.items');
+         DROP TABLE app.items; ALTER TABLE app.items_new RENAME TO items",
+    );
+    assert_eq!(stage.dump(), before);
+}
+
+/// Whoever has the name now was never registered.
+#[test]
+fn what_is_done_to_all_is_done_to_the_renamed_table_and_not_to_its_namesake() {
+    let stage = Stage::new();
+    stage.items();
+    let mut owner = stage.owner();
+    owner.ok("SELECT tenancy.protect_table('app.items', mode => 'shadow')");
+    stage.superuser().ok("SELECT tenancy.shadow_clear()");
+    owner.ok("ALTER TABLE app.items RENAME TO items_old");
+    stage.items();
+    let untouched = || {
+        let security = "SELECT count(*) FROM pg_class WHERE oid = 'app.items'::regclass AND (relrowsecurity OR relforcerowsecurity)";
+        assert_eq!(stage.superuser().int(security), 0);
+        assert_eq!(stage.tenant(B).int("SELECT count(*) FROM app.items"), 3);
+    };
+    // It is the renamed table that is watched, and not ready.
+    assert_eq!(stage.tenant(B).int("SELECT count(*) FROM app.items_old"), 3);
+    untouched();
+    let recorded = "SELECT DISTINCT relation::text FROM tenancy.shadow_denials";
+    assert_eq!(stage.superuser().texts(recorded), ["app.items_old"]);
+    let enforce = "SELECT tenancy.set_mode('app.items_old', 'enforce')";
+    expect_error(&owner.error(enforce), "55000", "not ready");
+    for (sql, seen) in [
+        (
+            "SELECT * FROM tenancy.set_mode('enforce', force => true)",
+            1,
+        ),
+        ("SELECT * FROM tenancy.repair()", 1),
+        ("SELECT * FROM tenancy.set_mode('permissive')", 3),
+        ("SELECT * FROM tenancy.set_mode('enforce')", 1),
+    ] {
+        owner.ok(sql);
+        let rows = "SELECT count(*) FROM app.items_old";
+        assert_eq!(stage.tenant(B).int(rows), seen, "{sql}");
+        untouched();
+    }
+    // Statements on it are judged by the context as they start.
+    let empty = "SELECT FROM app.items_old WHERE false";
+    expect_error(&stage.nobody().error(empty), "42501", "no tenant context");
+    stage.superuser().ok("DROP EXTENSION pg_tenancy CASCADE");
+    untouched();
+    assert_eq!(stage.nobody().int("SELECT count(*) FROM app.items_old"), 0);
+}
+
+#[test]
+fn a_partition_that_takes_the_name_of_a_detached_one_keeps_its_own() {
+    let stage = Stage::new();
+    let mut owner = stage.owner();
+    owner.ok(&format!(
+        "CREATE TABLE app.logs (id int, tenant_id uuid) PARTITION BY RANGE (id);
+         CREATE TABLE app.logs_1 PARTITION OF app.logs FOR VALUES FROM (0) TO (10);
+         INSERT INTO app.logs VALUES (1, '{A}'), (2, '{B}')"
+    ));
+    stage.protect("app.logs", "{}");
+    owner.ok("ALTER TABLE app.logs DETACH PARTITION app.logs_1; ALTER TABLE app.logs_1 RENAME TO logs_1_old;
+         CREATE TABLE app.logs_1 PARTITION OF app.logs FOR VALUES FROM (0) TO (10);
+         ALTER TABLE app.logs_1 ENABLE ROW LEVEL SECURITY;
+         SELECT tenancy.unprotect_table('app.logs')");
+    let security = "SELECT relrowsecurity::text FROM pg_class WHERE oid = 'app.logs_1'::regclass";
+    assert_eq!(stage.superuser().text(security).as_deref(), Some("true"));
+    let left = "SELECT relation::text || ' ' || mode FROM tenancy.protected_tables";
+    assert_eq!(stage.nobody().texts(left), ["app.logs_1_old enforce"]);
+    assert_eq!(
+        stage.tenant(B).int("SELECT count(*) FROM app.logs_1_old"),
+        1
+    );
+}
+
 /// A registration of a table that is gone ends, and nothing of it is put back on its namesake.
 #[test]
 fn unprotecting_a_namesake_of_a_dropped_table_changes_nothing() {

@@ -2,7 +2,7 @@
 
 mod policy_support;
 
-use pgrx_test::fixture::{ClientExt, expect_error};
+use pgrx_test::fixture::{ClientExt, Server, expect_error};
 use policy_support::{A, B, Stage, plan_of, protect};
 
 const COUNT: &str = "SELECT count(*) FROM app.items";
@@ -436,6 +436,32 @@ fn rows_without_a_tenant_are_counted_and_refused() {
     owner.ok(&update);
     stage.protect("app.items", "{}");
     assert_eq!(stage.tenant(B).int(COUNT), 3);
+}
+
+#[test]
+fn a_constraint_that_is_not_valid_is_no_promise() {
+    let stage = Stage::new();
+    stage.items();
+    // From 18 on NOT NULL itself may be declared like that.
+    let constraint = if Server::preloaded().version >= 18 {
+        "NOT NULL tenant_id"
+    } else {
+        "CHECK (tenant_id IS NOT NULL)"
+    };
+    let mut owner = stage.owner();
+    owner.ok(&format!(
+        "INSERT INTO app.items VALUES (9); ALTER TABLE app.items ADD CONSTRAINT held {constraint} NOT VALID"
+    ));
+    let before = stage.dump();
+    let protect = "SELECT tenancy.protect_table('app.items', mode => 'enforce')";
+    expect_error(&owner.error(protect), "23502", "1 row");
+    let nullable = "SELECT count(*) FROM tenancy.validate() WHERE code = 'tenant-column-nullable' AND object LIKE '%items%'";
+    assert_eq!(stage.superuser().int(nullable), 1);
+    owner.ok("DELETE FROM app.items WHERE id = 9");
+    owner.ok(protect);
+    assert_eq!(stage.superuser().int(nullable), 0);
+    owner.ok("SELECT tenancy.unprotect_table('app.items')");
+    assert_eq!(stage.dump(), before);
 }
 
 #[test]
@@ -875,27 +901,46 @@ fn a_table_that_changes_hands_meanwhile_is_left_to_its_new_owner() {
     }
 }
 
-#[test]
-fn a_mode_that_changes_meanwhile_is_undone_as_it_is() {
-    let stage = Stage::new();
-    stage.items();
-    let before = stage.dump();
-    stage
-        .owner()
-        .ok("SELECT tenancy.protect_table('app.items', mode => 'permissive')");
+/// Runs it as the owner while another session, which has `items` enforced, ends.
+fn while_it_is_enforced(stage: &Stage, sql: &str) {
     let mut switches = stage.owner();
     switches.ok("BEGIN; SELECT tenancy.set_mode('app.items', 'enforce')");
     let mut owner = stage.owner();
     let process = owner.int("SELECT pg_backend_pid()");
     std::thread::scope(|scope| {
-        let waits = scope.spawn(|| owner.ok("SELECT tenancy.unprotect_table('app.items')"));
+        let waits = scope.spawn(|| owner.ok(sql));
         stage
             .superuser()
             .see_waiting(process, "wait_event_type = 'Lock'");
         switches.ok("COMMIT");
         waits.join().expect("no error");
     });
+}
+
+#[test]
+fn a_mode_that_changes_meanwhile_is_undone_as_it_is() {
+    let stage = Stage::new();
+    stage.items();
+    let before = stage.dump();
+    let permissive = "SELECT tenancy.protect_table('app.items', mode => 'permissive')";
+    stage.owner().ok(permissive);
+    while_it_is_enforced(&stage, "SELECT tenancy.unprotect_table('app.items')");
     assert_eq!(stage.dump(), before);
+    for leave in [
+        "SELECT tenancy.set_mode('app.items', 'permissive')",
+        permissive,
+    ] {
+        stage.owner().ok(permissive);
+        while_it_is_enforced(&stage, leave);
+        assert_eq!(stage.nobody().int(COUNT), 3, "{leave}");
+        let policies = "SELECT count(*) FROM pg_policy";
+        assert_eq!(stage.superuser().int(policies), 0, "{leave}");
+        stage.protect("app.items", "{}");
+        stage
+            .owner()
+            .ok("SELECT tenancy.unprotect_table('app.items')");
+        assert_eq!(stage.dump(), before, "{leave}");
+    }
 }
 
 /// NOT NULL was made here, and a key of later needs it.

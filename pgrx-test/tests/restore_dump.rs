@@ -328,3 +328,25 @@ fn one_table_restores_without_the_extension_s_registry() {
         .error("SELECT * FROM platform.docs");
     assert_eq!(error.code().code(), "42501", "{}", error.message());
 }
+
+/// In another cluster the first database mostly has the same oid, and a table may have that of another.
+#[test]
+fn oids_of_another_cluster_are_not_believed() {
+    let identity = |server: &'static Server| {
+        let database = Database::with_oid(server, 1_234_567);
+        database
+            .superuser()
+            .int("SELECT tenancy.database_identity()::bigint")
+    };
+    assert_ne!(identity(Server::preloaded()), identity(Server::plain()));
+    let source = source();
+    let target = Database::empty(Server::preloaded());
+    Dump::of(&source.database, &[]).psql(&target);
+    let mut admin = target.superuser();
+    admin.ok("UPDATE tenancy.protection SET relation_oid = 'platform.members'::regclass");
+    let tables = "SELECT relation::text FROM tenancy.protected_tables";
+    assert_eq!(admin.texts(tables), ["platform.docs"]);
+    admin.ok("SELECT tenancy.set_mode('platform.docs', 'permissive')");
+    let still = "SELECT relation::text FROM tenancy.protected_tables WHERE agrees";
+    assert_eq!(admin.texts(still), ["platform.docs"]);
+}

@@ -150,8 +150,7 @@ pub fn stored(relation: pg_sys::Oid) -> Result<StoredRelation> {
         schema: name.schema,
         name: name.name,
         relation_oid: relation.to_u32(),
-        // SAFETY: set before any user code runs in a backend.
-        database_oid: unsafe { pg_sys::MyDatabaseId }.to_u32(),
+        database_identity: catalog::database_identity().to_u32(),
         owner: catalog::role_name(catalog::relation_owner(relation)?),
     })
 }

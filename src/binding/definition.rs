@@ -14,7 +14,7 @@ pub struct StoredRelation {
     pub schema: String,
     pub name: String,
     pub relation_oid: u32,
-    pub database_oid: u32,
+    pub database_identity: u32,
     /// Who owned it when it was bound: whoever takes the name later is not believed.
     #[serde(default)]
     pub owner: String,

@@ -219,15 +219,14 @@ fn resolve(stored: &StoredRelation) -> Result<pg_sys::Oid> {
 pub fn find(stored: &StoredRelation) -> Option<pg_sys::Oid> {
     // What became a view would have its owner's functions called by a lookup.
     let by_name = catalog::relation_oid(&stored.schema, &stored.name).filter(is_table);
-    // SAFETY: MyDatabaseId is set before any user code runs in a backend.
-    let here = unsafe { pg_sys::MyDatabaseId }.to_u32() == stored.database_oid;
+    let here = catalog::database_identity().to_u32() == stored.database_identity;
     let by_oid = here
         .then(|| pg_sys::Oid::from(stored.relation_oid))
         .filter(is_table);
     if by_name.is_some() && by_name == by_oid {
         return by_name;
     }
-    // An oid alone may be another table's in a restored database whose oid happens to be the same.
+    // An oid alone may be another table's, should two databases ever be known by the same.
     let is_owners = |owner: pg_sys::Oid| catalog::role_name(owner) == stored.owner;
     let decides = |owner: pg_sys::Oid| {
         // SAFETY: a catalog lookup by oid.

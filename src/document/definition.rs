@@ -82,7 +82,7 @@ pub mod tests {
                 schema: "public".into(),
                 name: "apps".into(),
                 relation_oid: 0,
-                database_oid: 0,
+                database_identity: 0,
                 owner: String::new(),
             },
             shape: Shape::Array,

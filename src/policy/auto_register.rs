@@ -77,18 +77,13 @@ pub fn all() -> Result<Vec<AutoSchema>> {
         "SELECT pg_catalog.jsonb_build_object('registered_as', a.schema_name,
            'schema', (SELECT n.nspname FROM pg_catalog.pg_namespace n
               WHERE n.nspname = a.schema_name
-                 OR (n.oid = a.schema_oid AND a.database_oid = $1)
+                 OR (n.oid = a.schema_oid AND a.database_identity = $1)
               ORDER BY n.nspname = a.schema_name DESC LIMIT 1),
            'tenant_column', a.tenant_column, 'mode', a.mode, 'strict', a.strict,
            'options', a.options, 'exclude', a.exclude)::pg_catalog.text
          FROM tenancy.auto_protection a",
-        &[this_database().into()],
+        &[catalog::database_identity().into()],
     )
-}
-
-fn this_database() -> pg_sys::Oid {
-    // SAFETY: MyDatabaseId is set before any user code runs in a backend.
-    unsafe { pg_sys::MyDatabaseId }
 }
 
 /// What the catalog says about a schema.
@@ -148,25 +143,25 @@ fn register(wanted: &AutoSchema) -> Result<()> {
     // A schema that was renamed since is registered under its name of then.
     spi::execute(
         "DELETE FROM tenancy.auto_protection
-         WHERE schema_name <> $1 AND schema_oid = $2 AND database_oid = $3",
+         WHERE schema_name <> $1 AND schema_oid = $2 AND database_identity = $3",
         &[
             schema.into(),
             pg_sys::Oid::from(there.oid).into(),
-            this_database().into(),
+            catalog::database_identity().into(),
         ],
     )?;
     spi::execute(
-        "INSERT INTO tenancy.auto_protection AS a (schema_name, database_oid, schema_oid, tenant_column,
+        "INSERT INTO tenancy.auto_protection AS a (schema_name, database_identity, schema_oid, tenant_column,
              mode, strict, options, exclude, registered_by)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
          ON CONFLICT (schema_name) DO UPDATE SET
-             database_oid = EXCLUDED.database_oid, schema_oid = EXCLUDED.schema_oid,
+             database_identity = EXCLUDED.database_identity, schema_oid = EXCLUDED.schema_oid,
              tenant_column = EXCLUDED.tenant_column, mode = EXCLUDED.mode, strict = EXCLUDED.strict,
              options = EXCLUDED.options, exclude = EXCLUDED.exclude,
              registered_by = EXCLUDED.registered_by, registered_at = pg_catalog.now()",
         &[
             schema.into(),
-            this_database().into(),
+            catalog::database_identity().into(),
             pg_sys::Oid::from(there.oid).into(),
             wanted.tenant_column.as_str().into(),
             wanted.mode.as_str().into(),

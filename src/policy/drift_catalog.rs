@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::inspect::CatalogPolicy;
 use super::spi;
+use crate::catalog;
 use crate::error::Result;
 use crate::registry::{ActingRole, extension_owner};
 
@@ -34,8 +35,21 @@ pub struct There {
     pub leading: Vec<String>,
     /// Indexes that are not valid.
     pub invalid: Vec<String>,
-    /// Its constraints, and whether each carries the tenant: as a foreign key that is enforced and has the column.
-    pub constraints: Vec<(String, bool)>,
+    /// Its constraints.
+    pub constraints: Vec<ConstraintThere>,
+}
+
+/// A foreign, unique or primary key.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ConstraintThere {
+    /// Its name.
+    pub name: String,
+    /// Whether it is no foreign key, or one that has the tenant column.
+    pub has_tenant: bool,
+    /// What a foreign key points at; 0 for other keys.
+    pub parent: u32,
+    /// Whether it is enforced: those that are not are of 18 and later.
+    pub is_enforced: bool,
 }
 
 /// The tenant column.
@@ -96,13 +110,19 @@ impl PolicyThere {
 impl There {
     /// Whether there is a constraint of that name.
     pub fn has_constraint(&self, name: &str) -> bool {
-        self.constraints.iter().any(|(there, _)| there == name)
+        self.constraint(name).is_some()
+    }
+
+    /// The constraint of that name.
+    pub fn constraint(&self, name: &str) -> Option<&ConstraintThere> {
+        let mut there = self.constraints.iter();
+        there.find(|constraint| constraint.name == name)
     }
 
     /// Whether it is there and carries the tenant.
     pub fn carries(&self, name: &str) -> bool {
-        let mut there = self.constraints.iter();
-        there.any(|(there, carries)| there == name && *carries)
+        self.constraint(name)
+            .is_some_and(|there| there.has_tenant && there.is_enforced)
     }
 
     /// The trigger of that name, or the one that was cloned from a parent's.
@@ -127,7 +147,9 @@ SELECT pg_catalog.jsonb_build_object(
           SELECT t.oid, t.typtype, t.typbasetype FROM pg_catalog.pg_type t
           JOIN under u ON u.typtype = 'd' AND t.oid = u.typbasetype)
         SELECT u.oid FROM under u WHERE u.typtype <> 'd'), NULL),
-      'not_null', a.attnotnull, 'default_tree', pg_catalog.md5(d.adbin::pg_catalog.text))
+      'not_null', a.attnotnull AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint u
+          WHERE u.conrelid = a.attrelid AND u.contype = 'n' AND u.conkey = ARRAY[a.attnum] AND NOT u.convalidated),
+      'default_tree', pg_catalog.md5(d.adbin::pg_catalog.text))
     FROM pg_catalog.pg_attribute a
     LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     WHERE a.attrelid = c.oid AND a.attname = $2 AND a.attnum > 0 AND NOT a.attisdropped),
@@ -154,9 +176,10 @@ SELECT pg_catalog.jsonb_build_object(
   'invalid', (SELECT coalesce(pg_catalog.jsonb_agg(ic.relname ORDER BY ic.relname), '[]')
     FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid
     WHERE i.indrelid = c.oid AND NOT i.indisvalid),
-  'constraints', (SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(k.conname, k.contype <> 'f' OR (
-      coalesce((pg_catalog.to_jsonb(k) ->> 'conenforced')::pg_catalog.bool, true)
-      AND EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attname = $2 AND a.attnum = ANY (k.conkey)))) ORDER BY k.conname), '[]')
+  'constraints', (SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('name', k.conname, 'parent', k.confrelid::pg_catalog.int8,
+      'has_tenant', k.contype <> 'f' OR EXISTS (SELECT FROM pg_catalog.pg_attribute a
+          WHERE a.attrelid = c.oid AND a.attname = $2 AND a.attnum = ANY (k.conkey)),
+      'is_enforced', coalesce((pg_catalog.to_jsonb(k) ->> 'conenforced')::pg_catalog.bool, true)) ORDER BY k.conname), '[]')
     FROM pg_catalog.pg_constraint k WHERE k.conrelid = c.oid AND k.contype IN ('f', 'u', 'p'))
 )::pg_catalog.text
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -175,15 +198,18 @@ SELECT pg_catalog.to_jsonb(b.inhrelid::pg_catalog.int8)::pg_catalog.text
 FROM below b JOIN pg_catalog.pg_class c ON c.oid = b.inhrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE NOT EXISTS (SELECT FROM tenancy.protection p WHERE p.mode = 'enforce'
-   AND p.schema_name = n.nspname AND p.table_name = c.relname)
+   AND p.schema_name = n.nspname AND p.table_name = c.relname
+   -- Not that of a table which had the name before.
+   AND (p.database_identity <> $2 OR NOT EXISTS (SELECT FROM pg_catalog.pg_class o WHERE o.oid = p.relation_oid)))
   AND NOT EXISTS (SELECT FROM tenancy.protection p WHERE p.mode = 'enforce'
-   AND p.relation_oid = c.oid AND p.database_oid = $2)
+   AND p.relation_oid = c.oid AND p.database_identity = $2)
 ORDER BY b.inhrelid";
 
 /// Partitions and children, at whatever depth, that are not registered as enforced.
 pub fn unprotected_below(relation: pg_sys::Oid) -> Result<Vec<u32>> {
     let _role = ActingRole::new(extension_owner()?);
-    // SAFETY: MyDatabaseId is set before any user code runs in a backend.
-    let database = unsafe { pg_sys::MyDatabaseId };
-    spi::rows_planned(UNPROTECTED_BELOW, &[relation.into(), database.into()])
+    spi::rows_planned(
+        UNPROTECTED_BELOW,
+        &[relation.into(), catalog::database_identity().into()],
+    )
 }

@@ -78,8 +78,10 @@ pub struct Column {
     pub declared_type: String,
     /// `format_type` under domains, without a modifier.
     pub base_type: String,
-    /// NOT NULL.
+    /// NOT NULL, of the rows that are there too.
     pub not_null: bool,
+    /// The constraint by which only new rows are NOT NULL: one that is NOT VALID, from 18 on.
+    pub unchecked_not_null: Option<String>,
     /// Its DEFAULT.
     pub default: Option<String>,
     /// GENERATED ALWAYS AS.
@@ -159,7 +161,12 @@ SELECT pg_catalog.jsonb_build_object(
           SELECT t.oid, t.typtype, t.typbasetype FROM pg_catalog.pg_type t
           JOIN under u ON u.typtype = 'd' AND t.oid = u.typbasetype)
         SELECT u.oid FROM under u WHERE u.typtype <> 'd'), NULL),
-      'not_null', a.attnotnull, 'generated', a.attgenerated <> '',
+      -- From 18 on it may be declared and not hold for the rows that are there.
+      'not_null', a.attnotnull AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint u
+          WHERE u.conrelid = a.attrelid AND u.contype = 'n' AND u.conkey = ARRAY[a.attnum] AND NOT u.convalidated),
+      'unchecked_not_null', (SELECT u.conname FROM pg_catalog.pg_constraint u
+          WHERE u.conrelid = a.attrelid AND u.contype = 'n' AND u.conkey = ARRAY[a.attnum] AND NOT u.convalidated),
+      'generated', a.attgenerated <> '',
       'nondeterministic', EXISTS (SELECT FROM pg_catalog.pg_collation l WHERE l.oid = a.attcollation AND NOT l.collisdeterministic),
       'default', pg_catalog.pg_get_expr(d.adbin, d.adrelid))
     FROM pg_catalog.pg_attribute a
@@ -253,7 +260,9 @@ macro_rules! listed {
               LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = p.oid AND a.attname = $2 AND NOT a.attisdropped
               WHERE i.inhrelid = c.oid AND (c.relispartition OR a.attnum IS NOT NULL)),
            'nullable', EXISTS (SELECT FROM pg_catalog.pg_attribute a
-              WHERE a.attrelid = c.oid AND a.attname = $2 AND a.attnum > 0 AND NOT a.attisdropped AND NOT a.attnotnull),
+              WHERE a.attrelid = c.oid AND a.attname = $2 AND a.attnum > 0 AND NOT a.attisdropped
+                AND (NOT a.attnotnull OR EXISTS (SELECT FROM pg_catalog.pg_constraint u
+                  WHERE u.conrelid = a.attrelid AND u.contype = 'n' AND u.conkey = ARRAY[a.attnum] AND NOT u.convalidated))),
            'has_column', EXISTS (SELECT FROM pg_catalog.pg_attribute a
               WHERE a.attrelid = c.oid AND a.attname = $2 AND a.attnum > 0 AND NOT a.attisdropped))::pg_catalog.text
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

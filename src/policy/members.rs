@@ -38,9 +38,9 @@ pub fn gather(
     writes: bool,
 ) -> Result<Vec<Member>> {
     let first = examine(relation, request, tenant, writes)?;
-    let descendants = first.descendants.clone();
+    let descendants = first.facts.descendants.clone();
     let (mut root_follows, mut has_parent) = (false, false);
-    for parent in &first.parents {
+    for parent in &first.facts.parents {
         let row = store::of(pg_sys::Oid::from(*parent))?;
         has_parent |= row.is_some();
         root_follows |= row.is_some_and(|row| row.mode == "enforce");
@@ -50,7 +50,7 @@ pub fn gather(
             Kind::ObjectNotInPrerequisiteState,
             format!(
                 "table {} is enforced because its parent is",
-                render::quoted(&first.name)
+                render::quoted(&first.facts.name)
             ),
         )
         .hint("Set the mode of the parent, or detach the table from it first."));
@@ -60,9 +60,9 @@ pub fn gather(
     root.row.made.by_parent &= has_parent;
     let mut members = vec![root];
     for below in descendants {
-        let facts = examine(pg_sys::Oid::from(below), request, tenant, writes)?;
+        let examined = examine(pg_sys::Oid::from(below), request, tenant, writes)?;
         members.push(member(
-            facts,
+            examined,
             request,
             tenant,
             true,
@@ -73,15 +73,20 @@ pub fn gather(
     Ok(members)
 }
 
-/// The registration of a table that it is directly below of.
-pub fn registered_parent(relation: pg_sys::Oid) -> Result<Option<Row>> {
-    let facts = inspect::facts_without_size(relation, "")?;
-    for parent in facts.map(|facts| facts.parents).unwrap_or_default() {
-        if let Some(row) = store::of(pg_sys::Oid::from(parent))? {
+/// The registration of the first of a table's parents that has one.
+pub fn registered_parent(parents: &[u32]) -> Result<Option<Row>> {
+    for parent in parents {
+        if let Some(row) = store::of(pg_sys::Oid::from(*parent))? {
             return Ok(Some(row));
         }
     }
     Ok(None)
+}
+
+/// What was read of a table, and whether other DDL was kept away while it was.
+struct Examined {
+    facts: Facts,
+    is_locked: bool,
 }
 
 fn examine(
@@ -89,24 +94,30 @@ fn examine(
     request: &Request,
     tenant: TenantType,
     writes: bool,
-) -> Result<Facts> {
+) -> Result<Examined> {
     let missing = || {
         Error::new(Kind::UndefinedTable, "the table does not exist")
             .hint("Give the name of a table, qualified with its schema.")
     };
     let name = catalog::relation_name(relation).ok_or_else(missing)?;
+    let mut is_locked = false;
     if !is_reserved(&name.schema) {
         require_administrator(relation)?;
         if writes && changes_catalog(relation, request)? {
-            // Keeps other DDL away, readers and writers not: protecting again must block nobody.
-            apply::lock(relation, pg_sys::ShareUpdateExclusiveLock);
-            // Another's by now, if it waited.
-            require_administrator(relation)?;
+            lock(relation)?;
+            is_locked = true;
         }
     }
     let facts = inspect::facts(relation, &request.column)?.ok_or_else(missing)?;
     check_protectable(&facts, &request.column, tenant)?;
-    Ok(facts)
+    Ok(Examined { facts, is_locked })
+}
+
+/// Keeps other DDL away, readers and writers not: protecting again must block nobody.
+fn lock(relation: pg_sys::Oid) -> Result<()> {
+    apply::lock(relation, pg_sys::ShareUpdateExclusiveLock);
+    // Another's by now, if it waited.
+    require_administrator(relation)
 }
 
 /// Whether anything but the registry may have to change: only then is the table locked.
@@ -125,15 +136,28 @@ fn is_reserved(schema: &str) -> bool {
 }
 
 fn member(
-    facts: Facts,
+    examined: Examined,
     request: &Request,
     tenant: TenantType,
     follows_parent: bool,
     brought_by: Option<pg_sys::Oid>,
     writes: bool,
 ) -> Result<Member> {
-    let mut facts = facts;
-    let registered = store::of(pg_sys::Oid::from(facts.oid))?;
+    let Examined {
+        mut facts,
+        is_locked,
+    } = examined;
+    let relation = pg_sys::Oid::from(facts.oid);
+    let mut registered = store::of(relation)?;
+    let is_enforced = |row: &Row| row.mode == Mode::Enforce.name();
+    if writes && !is_locked && registered.as_ref().is_some_and(is_enforced) {
+        // It was not when that was asked: what was read is of before.
+        lock(relation)?;
+        registered = store::of(relation)?;
+        if let Some(fresh) = inspect::facts(relation, &request.column)? {
+            facts = fresh;
+        }
+    }
     let (mut previous, another): (Option<Row>, Option<Row>) = match registered {
         Some(row) if is_believed(&row, &facts) => (Some(row), None),
         another => (None, another),
@@ -143,13 +167,12 @@ fn member(
     }
     if writes
         && let Some(row) = &previous
-        && (row.column_today(pg_sys::Oid::from(facts.oid)) != request.column
-            || row.template != request.template.name())
+        && (row.column_today(relation) != request.column || row.template != request.template.name())
     {
         // Another column: take everything back and start anew, in the same transaction.
-        unprotect::undo(pg_sys::Oid::from(facts.oid))?;
+        unprotect::undo(relation)?;
         previous = None;
-        if let Some(fresh) = inspect::facts(pg_sys::Oid::from(facts.oid), &request.column)? {
+        if let Some(fresh) = inspect::facts(relation, &request.column)? {
             facts = fresh;
         }
     }
@@ -158,8 +181,6 @@ fn member(
         (None, Some(row)) => Options::parse(&row.options)?,
         (None, None) => Options::default(),
     };
-    // SAFETY: MyDatabaseId is set before any user code runs in a backend.
-    let database = unsafe { pg_sys::MyDatabaseId };
     let (mut made, mut found) = previous
         .as_ref()
         .map(|row| (row.made.clone(), row.found.clone()))
@@ -168,7 +189,7 @@ fn member(
         made.by_parent = brought_by.is_some();
     }
     let rule = rule::of(
-        pg_sys::Oid::from(facts.oid),
+        relation,
         request.template,
         &options,
         &request.column,
@@ -181,7 +202,7 @@ fn member(
     let row = Row {
         schema_name: facts.schema.clone(),
         table_name: facts.name.clone(),
-        database_oid: database.to_u32(),
+        database_identity: catalog::database_identity().to_u32(),
         relation_oid: facts.oid,
         template: request.template.name().to_owned(),
         tenant_column: request.column.clone(),
@@ -217,14 +238,11 @@ pub fn is_believed(row: &Row, facts: &Facts) -> bool {
 /// Takes a registration from the name that another table has now: it follows the table that it is of, if that was
 /// renamed, and ends if that is gone.
 pub fn make_room(row: &Row) -> Result<()> {
-    match catalog::relation_name(pg_sys::Oid::from(row.relation_oid)) {
-        Some(name) => {
-            let mut followed = row.clone();
-            followed.schema_name = name.schema;
-            followed.table_name = name.name;
-            store::save(&followed, Some(row))
-        }
-        None => store::delete(row),
+    let is_gone = catalog::relation_kind(pg_sys::Oid::from(row.relation_oid)).is_none();
+    if is_gone {
+        store::delete(row)
+    } else {
+        store::follow_renames()
     }
 }
 

@@ -8,6 +8,7 @@ use pgrx::pg_sys;
 
 use super::apply;
 use super::describe::Words;
+use super::inspect;
 use super::members;
 use super::model::{Mode, Template};
 use super::protect::{self, Outcome, Request};
@@ -49,6 +50,12 @@ fn switch(relation: pg_sys::Oid, row: &Row, mode: Mode, force: bool) -> Result<V
     protect::protect(relation, &request)
 }
 
+fn has_registered_parent(relation: pg_sys::Oid) -> Result<bool> {
+    let facts = inspect::facts_without_size(relation, "")?;
+    let parents = facts.map(|facts| facts.parents).unwrap_or_default();
+    Ok(members::registered_parent(&parents)?.is_some())
+}
+
 /// Switches all registered tables in the order of oids. With `atomic` the first failure ends it;
 /// otherwise each table is a subtransaction, retried when its lock is not to be had, and a failure
 /// is a row that says so.
@@ -56,7 +63,7 @@ pub fn set_all(mode: Mode, atomic: bool, force: bool) -> Result<Vec<Outcome>> {
     let _writing = Writing::start();
     let mut outcomes: Vec<Outcome> = Vec::new();
     for (relation, row) in store::all()? {
-        let follows = row.made.by_parent && members::registered_parent(relation)?.is_some();
+        let follows = row.made.by_parent && has_registered_parent(relation)?;
         if follows || outcomes.iter().any(|outcome| outcome.relation == relation) {
             continue;
         }

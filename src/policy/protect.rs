@@ -119,20 +119,17 @@ pub fn protect(relation: pg_sys::Oid, request: &Request) -> Result<Vec<Outcome>>
         read_back_default(member)?;
         seen::note(member)?;
         store::save(&member.row, member.previous.as_ref())?;
-        let was_shadow = member
-            .previous
-            .as_ref()
-            .is_some_and(|row| row.mode == Mode::Shadow.name());
+        let was = |mode: Mode| {
+            let previous = member.previous.as_ref();
+            previous.is_some_and(|row| row.mode == mode.name())
+        };
+        let (was_shadow, was_enforced) = (was(Mode::Shadow), was(Mode::Enforce));
         if request.mode == Mode::Shadow && !was_shadow {
             shadow::begin(pg_sys::Oid::from(member.facts.oid))?;
         }
         if was_shadow || request.mode == Mode::Shadow {
             apply::forget_plans(pg_sys::Oid::from(member.facts.oid));
         }
-        let was_enforced = member
-            .previous
-            .as_ref()
-            .is_some_and(|row| row.mode == Mode::Enforce.name());
         if was_enforced && request.mode != Mode::Enforce && !request.may_leave {
             warn_of_leaving(pg_sys::Oid::from(member.facts.oid));
         }
@@ -195,6 +192,11 @@ pub fn plan_ground(
     if !found.noted {
         found.noted = true;
         found.not_null = !nullable;
+        found.unchecked_not_null = member
+            .facts
+            .column
+            .as_ref()
+            .and_then(|column| column.unchecked_not_null.clone());
         if member
             .facts
             .is_partition_of_protected(member.follows_parent)

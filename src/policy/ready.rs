@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::inspect;
 use super::spi;
+use super::store;
 use crate::catalog;
 use crate::error::{Error, Kind, Result};
 use crate::registry::{ActingRole, PinnedSearchPath, extension_owner};
@@ -18,8 +19,10 @@ struct Report {
 
 /// Fails unless shadow mode has found nothing that enforcing the table, and all below it, would change.
 pub fn require(relation: pg_sys::Oid) -> Result<()> {
-    if let Some(report) = report(relation)?.filter(|report| !report.ready) {
-        return Err(not_ready(relation, &report.reasons));
+    match report(relation)? {
+        Some(report) if report.ready => {}
+        Some(report) => return Err(not_ready(relation, &report.reasons)),
+        None => return Err(not_ready(relation, &[UNWATCHED.to_owned()])),
     }
     // Statements that name a partition are in its own report; that there are none says nothing.
     let facts = inspect::facts_without_size(relation, "")?;
@@ -52,7 +55,8 @@ fn not_ready(relation: pg_sys::Oid, reasons: &[String]) -> Error {
 
 /// What `tenancy.shadow_report()` says of that table.
 fn report(relation: pg_sys::Oid) -> Result<Option<Report>> {
-    let Some(name) = catalog::relation_name(relation) else {
+    // Under the name that it was registered by: it may have been renamed since.
+    let Some(row) = store::of(relation)? else {
         return Ok(None);
     };
     let _path = PinnedSearchPath::new();
@@ -63,8 +67,8 @@ fn report(relation: pg_sys::Oid) -> Result<Option<Report>> {
          WHERE p.schema_name = $2 AND p.table_name = $3",
         &[
             relation.into(),
-            name.schema.as_str().into(),
-            name.name.as_str().into(),
+            row.schema_name.as_str().into(),
+            row.table_name.as_str().into(),
         ],
     )
 }

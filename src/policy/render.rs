@@ -185,6 +185,16 @@ pub fn drop_not_null(target: &Target) -> String {
     )
 }
 
+/// NOT NULL for new rows only, as Postgres has it from 18 on.
+pub fn add_unchecked_not_null(target: &Target, name: &str) -> String {
+    format!(
+        "ALTER TABLE {} ADD CONSTRAINT {} NOT NULL {} NOT VALID",
+        target.qualified(),
+        quoted(name),
+        quoted(&target.column)
+    )
+}
+
 /// The way to NOT NULL that scans without blocking: Postgres takes the validated check as proof.
 pub fn set_not_null_script(target: &Target) -> Vec<String> {
     let (table, check) = (

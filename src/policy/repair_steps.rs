@@ -13,6 +13,7 @@ use super::made_key;
 use super::plan::Statement;
 use super::render::{self, Target, quoted};
 use super::store::{self, MadeKey, Row};
+use crate::catalog;
 use crate::error::Result;
 use crate::gucs;
 
@@ -80,31 +81,51 @@ pub fn of(relation: pg_sys::Oid, row: &Row, differences: &[Difference]) -> Resul
     }
     if has(Code::KeyMissing) {
         let stands = |name: &str| there.has_constraint(name);
+        // One of the name that points at another table is somebody else's.
+        let is_anothers = |key: &MadeKey| {
+            let parent = catalog::relation_oid(&key.parent_schema, &key.parent_table);
+            there.constraint(&key.name).is_some_and(|there| {
+                !there.has_tenant && Some(pg_sys::Oid::from(there.parent)) != parent
+            })
+        };
         let (kept, lost): (Vec<MadeKey>, Vec<MadeKey>) = row
             .made
             .foreign_keys
             .iter()
             .cloned()
-            .partition(|key| there.carries(&key.name));
+            .partition(|key| there.carries(&key.name) || is_anothers(key));
+        let table = target.qualified();
+        let mut sql = Vec::new();
         for key in lost.iter().filter(|key| stands(&key.name)) {
-            steps.statements.push(statement(format!(
-                "ALTER TABLE {} DROP CONSTRAINT {}",
-                target.qualified(),
-                quoted(&key.name)
-            )));
+            let name = quoted(&key.name);
+            sql.push(format!("ALTER TABLE {table} DROP CONSTRAINT {name}"));
         }
+        let is_large = is_large()?;
         for key in lost
             .iter()
             .filter(|key| key.replaced && !stands(&key.original))
         {
             // From it the key that carries the tenant is made again; rows that cross are found then.
-            steps.statements.push(statement(format!(
-                "ALTER TABLE {} ADD CONSTRAINT {} {}",
-                target.qualified(),
-                quoted(&key.original),
-                made_key::original(key, made_key::parent(relation, key)?)
-            )));
+            let name = quoted(&key.original);
+            let original = made_key::original(key, made_key::parent(relation, key)?);
+            if is_large {
+                let unchecked = original.trim_end_matches(" NOT VALID");
+                sql.push(format!(
+                    "ALTER TABLE {table} ADD CONSTRAINT {name} {unchecked} NOT VALID"
+                ));
+                sql.push(format!("ALTER TABLE {table} VALIDATE CONSTRAINT {name}"));
+            } else {
+                sql.push(format!(
+                    "ALTER TABLE {table} ADD CONSTRAINT {name} {original}"
+                ));
+            }
         }
+        if is_large && !sql.is_empty() {
+            // Once they were run, the next repair finds the key as it was before.
+            steps.by_hand.append(&mut sql);
+            return Ok(steps);
+        }
+        steps.statements.extend(sql.into_iter().map(statement));
         steps.row.made.foreign_keys = kept;
         steps.row.made.unique_keys.retain(|key| stands(key));
     }

@@ -1,7 +1,7 @@
 //! The registry of protected tables.
 //!
 //! Owns reading and writing `tenancy.protection`, as the owner of the extension. Must never run a
-//! statement that names anything but that table.
+//! statement that names anything but that table and Postgres's catalogs.
 
 use std::collections::BTreeMap;
 
@@ -74,6 +74,9 @@ pub struct Found {
     pub forced: bool,
     /// NOT NULL of the tenant column.
     pub not_null: bool,
+    /// The constraint that kept new rows NOT NULL, and was NOT VALID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unchecked_not_null: Option<String>,
     /// DEFAULT of the tenant column.
     pub default: Option<String>,
     /// Indexes of a partition, which an index made on its parent adopts and would take along.
@@ -95,8 +98,8 @@ pub struct Row {
     pub schema_name: String,
     /// Name of the table when it was registered.
     pub table_name: String,
-    /// The database that wrote `relation_oid`.
-    pub database_oid: u32,
+    /// The database that wrote `relation_oid`: see [`catalog::database_identity`].
+    pub database_identity: u32,
     /// Its oid there.
     pub relation_oid: u32,
     /// The template.
@@ -122,14 +125,13 @@ impl Row {
                 name: self.table_name.clone(),
             },
             pg_sys::Oid::from(self.relation_oid),
-            pg_sys::Oid::from(self.database_oid),
+            pg_sys::Oid::from(self.database_identity),
         )
     }
 
     /// Whether its oids are of this database.
     pub fn is_of_this_database(&self) -> bool {
-        // SAFETY: MyDatabaseId is set before any user code runs in a backend.
-        self.database_oid == unsafe { pg_sys::MyDatabaseId }.to_u32()
+        self.database_identity == catalog::database_identity().to_u32()
     }
 
     /// Whether `relation` is the very table that was registered, not one of its name or a restored one.
@@ -166,7 +168,7 @@ fn catalog_column(relation: pg_sys::Oid, number: i16) -> Option<String> {
 macro_rules! rows {
     () => {
         "SELECT pg_catalog.jsonb_build_object('schema_name', schema_name, 'table_name', table_name,
-           'database_oid', database_oid::pg_catalog.int8, 'relation_oid', relation_oid::pg_catalog.int8,
+           'database_identity', database_identity::pg_catalog.int8, 'relation_oid', relation_oid::pg_catalog.int8,
            'template', template, 'tenant_column', coalesce(tenant_column, ''), 'mode', mode, 'options', options,
            'made', made, 'found', found)::pg_catalog.text
          FROM tenancy.protection"
@@ -246,29 +248,17 @@ pub fn save(row: &Row, previous: Option<&Row>) -> Result<()> {
         return Ok(());
     }
     let caller = catalog::current_role_name();
-    let _role = ActingRole::new(extension_owner()?);
-    if let Some(previous) = previous
-        && (previous.schema_name != row.schema_name || previous.table_name != row.table_name)
-    {
-        // The table was renamed since: its row follows, and what the new name meant is gone.
-        delete_row(row)?;
-        spi::execute(
-            "UPDATE tenancy.protection SET schema_name = $3, table_name = $4
-             WHERE schema_name = $1 AND table_name = $2",
-            &[
-                previous.schema_name.as_str().into(),
-                previous.table_name.as_str().into(),
-                row.schema_name.as_str().into(),
-                row.table_name.as_str().into(),
-            ],
-        )?;
+    let named = |row: &Row| (row.schema_name.clone(), row.table_name.clone());
+    if previous.is_none_or(|previous| named(previous) != named(row)) {
+        follow_renames()?;
     }
+    let _role = ActingRole::new(extension_owner()?);
     spi::execute(
-        "INSERT INTO tenancy.protection AS p (schema_name, table_name, database_oid, relation_oid,
+        "INSERT INTO tenancy.protection AS p (schema_name, table_name, database_identity, relation_oid,
              template, tenant_column, mode, options, made, found, protected_by)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
          ON CONFLICT (schema_name, table_name) DO UPDATE SET
-             database_oid = EXCLUDED.database_oid, relation_oid = EXCLUDED.relation_oid,
+             database_identity = EXCLUDED.database_identity, relation_oid = EXCLUDED.relation_oid,
              template = EXCLUDED.template, tenant_column = EXCLUDED.tenant_column,
              mode = EXCLUDED.mode, options = EXCLUDED.options,
              made = EXCLUDED.made, found = EXCLUDED.found,
@@ -277,7 +267,7 @@ pub fn save(row: &Row, previous: Option<&Row>) -> Result<()> {
         &[
             row.schema_name.as_str().into(),
             row.table_name.as_str().into(),
-            pg_sys::Oid::from(row.database_oid).into(),
+            pg_sys::Oid::from(row.database_identity).into(),
             pg_sys::Oid::from(row.relation_oid).into(),
             row.template.as_str().into(),
             Some(row.tenant_column.as_str())
@@ -289,6 +279,34 @@ pub fn save(row: &Row, previous: Option<&Row>) -> Result<()> {
             JsonB(to_value(&row.found)).into(),
             caller.into(),
         ],
+    )
+}
+
+/// Has every registration stand under the name that its table has today. What stands under such a name
+/// otherwise was registered in another database, or is of a table that is gone.
+pub fn follow_renames() -> Result<()> {
+    let database = || catalog::database_identity().into();
+    let _role = ActingRole::new(extension_owner()?);
+    // No schema has an empty name: there they do not get into each other's way, as tables that swapped names would.
+    spi::execute(
+        "UPDATE tenancy.protection p SET schema_name = '', table_name = p.relation_oid::pg_catalog.text
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+         WHERE p.database_identity = $1 AND c.oid = p.relation_oid
+           AND (p.schema_name <> n.nspname OR p.table_name <> c.relname)",
+        &[database()],
+    )?;
+    spi::execute(
+        "DELETE FROM tenancy.protection p
+         USING tenancy.protection moved, pg_catalog.pg_class c, pg_catalog.pg_namespace n
+         WHERE moved.schema_name = '' AND c.oid = moved.relation_oid AND n.oid = c.relnamespace
+           AND p.schema_name = n.nspname AND p.table_name = c.relname",
+        &[],
+    )?;
+    spi::execute(
+        "UPDATE tenancy.protection p SET schema_name = n.nspname, table_name = c.relname
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+         WHERE p.schema_name = '' AND c.oid = p.relation_oid",
+        &[],
     )
 }
 

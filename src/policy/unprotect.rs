@@ -42,7 +42,10 @@ pub fn unprotect(relation: pg_sys::Oid, missing_ok: bool) -> Result<bool> {
     };
     require_administrator(relation)?;
     let facts = inspect::facts_without_size(relation, &row.tenant_column)?;
-    if facts.is_some_and(|facts| !is_believed(&row, &facts)) {
+    if facts
+        .as_ref()
+        .is_some_and(|facts| !is_believed(&row, facts))
+    {
         // Nothing was made on this table, which only has the name.
         let is_gone = catalog::relation_name(pg_sys::Oid::from(row.relation_oid)).is_none();
         make_room(&row)?;
@@ -64,13 +67,11 @@ pub fn unprotect(relation: pg_sys::Oid, missing_ok: bool) -> Result<bool> {
         )
         .hint(format!("Unprotect {} first.", name(*child))));
     }
-    let descendants = {
-        inspect::facts(relation, &row.tenant_column)?
-            .map(|facts| facts.descendants)
-            .unwrap_or_default()
-    };
+    let (parents, descendants) = facts
+        .map(|facts| (facts.parents, facts.descendants))
+        .unwrap_or_default();
     if row.made.by_parent
-        && let Some(above) = registered_parent(relation)?
+        && let Some(above) = registered_parent(&parents)?
     {
         return Err(Error::new(
             Kind::ObjectNotInPrerequisiteState,
@@ -112,6 +113,9 @@ pub fn undo(relation: pg_sys::Oid) -> Result<()> {
         inspect::facts(relation, &column)?
             .ok_or_else(|| Error::new(Kind::UndefinedTable, "the table does not exist any more"))?
     };
+    if !is_believed(row, &facts) {
+        return make_room(row);
+    }
     let target = Target {
         schema: facts.schema.clone(),
         table: facts.name.clone(),
@@ -140,6 +144,12 @@ pub fn undo(relation: pg_sys::Oid) -> Result<()> {
     if made.not_null && now_not_null && !is_needed_not_null(relation, &target.column)? {
         plan.now
             .push(Statement::owner(facts.oid, render::drop_not_null(&target)));
+        if let Some(name) = &found.unchecked_not_null {
+            plan.now.push(Statement::owner(
+                facts.oid,
+                render::add_unchecked_not_null(&target, name),
+            ));
+        }
     } else if found.not_null && facts.column.is_some() && !now_not_null {
         // Taking it from a parent took it from here as well.
         plan.now
