@@ -252,24 +252,99 @@ fn foreign_keys_cascade_by_the_owners_rights() {
     assert!(!studio.contents().contains(&org(ORG_B)));
 }
 
-#[test]
-fn foreign_keys_cascade_past_triggers_of_the_application() {
-    let studio = studio_with_accounts();
+/// A trigger of the application that queries before ours.
+fn query_first(studio: &System) {
     studio.as_owner(
         "CREATE FUNCTION platform.look() RETURNS trigger LANGUAGE plpgsql AS
              $$ BEGIN PERFORM FROM platform.organizations; RETURN OLD; END $$;
          CREATE TRIGGER a_first BEFORE DELETE ON platform.organization_members
              FOR EACH ROW EXECUTE FUNCTION platform.look()",
     );
-    studio.allowed(
-        MEMBER,
-        ORG_A,
-        &format!(
-            "DELETE FROM platform.accounts WHERE id = '{}'",
-            user(LEAVER)
-        ),
-    );
+}
+
+fn close_account(number: u32) -> String {
+    format!(
+        "DELETE FROM platform.accounts WHERE id = '{}'",
+        user(number)
+    )
+}
+
+#[test]
+fn foreign_keys_cascade_past_triggers_of_the_application() {
+    let studio = studio_with_accounts();
+    query_first(&studio);
+    studio.allowed(MEMBER, ORG_A, &close_account(LEAVER));
     assert!(!studio.contents().contains(&user(LEAVER)));
+}
+
+/// Such a session has read no binding, or one that did not hold the table yet.
+#[test]
+fn foreign_keys_cascade_in_sessions_that_ask_for_no_context() {
+    let studio = studio_with_accounts();
+    query_first(&studio);
+    studio.session().ok(&close_account(LEAVER));
+    assert!(!studio.contents().contains(&user(LEAVER)));
+
+    studio.as_owner(
+        "SELECT tenancy.unbind();
+         SELECT tenancy.bind(tenant_setting => 'app.current_org_id', tenants => 'platform.organizations')",
+    );
+    let mut early = studio.session();
+    assert_eq!(early.text("SELECT current_tenant_id()"), None);
+    studio.as_owner(
+        "SELECT tenancy.bind(tenant_setting => 'app.current_org_id',
+             membership => 'platform.organization_members', membership_tenant => 'organization_id',
+             membership_role => 'role')",
+    );
+    early.ok(&close_account(STRANDED));
+    assert!(!studio.contents().contains(&user(STRANDED)));
+    // He who cascades may write nothing else.
+    let error = early.error(&format!("{}; {PROMOTE}", close_account(MEMBER_B)));
+    expect_error(&error, "42501", "identity columns");
+}
+
+/// Kilobytes of memory that belong to the process alone.
+fn anonymous(pid: i64) -> i64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"));
+    line.unwrap()
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap()
+}
+
+/// Two hundred thousand accounts, some with a membership, in a session that a pooler keeps.
+#[test]
+fn what_cascades_is_remembered_no_longer_than_it_takes() {
+    let studio = studio_with_accounts();
+    studio.as_owner(&format!(
+        "INSERT INTO platform.accounts
+             SELECT ('00000000-0000-4000-9000-' || lpad(n::text, 12, '0'))::uuid FROM generate_series(1, 200000) n;
+         INSERT INTO platform.organization_members (user_id, organization_id)
+             SELECT id, '{}' FROM platform.accounts WHERE id::text LIKE '%-9000-%0';
+         ANALYZE platform.accounts, platform.organization_members",
+        org(ORG_A)
+    ));
+    let mut session = studio.session();
+    assert_eq!(session.text("SELECT current_tenant_id()"), None);
+    session.ok(&close_account(LEAVER));
+    let pid = session.int("SELECT pg_backend_pid()");
+    let before = anonymous(pid);
+    session.ok("BEGIN; DELETE FROM platform.accounts");
+    let during = anonymous(pid);
+    session.ok("COMMIT");
+    let after = anonymous(pid);
+    assert_eq!(
+        session.int("SELECT count(*) FROM platform.organization_members"),
+        0
+    );
+    assert!(
+        during.max(after) - before < 4_000,
+        "{before} kB before, {during} after the cascade, {after} after the transaction"
+    );
 }
 
 /// `character(n)` pads, a boolean has two spellings, a domain has a base type: the guard must rank

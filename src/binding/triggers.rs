@@ -132,6 +132,37 @@ fn fires(relation: pg_sys::Oid, function: pg_sys::Oid, is_in_force: &impl Fn(u8)
     }
 }
 
+/// Whether a table's triggers call the guard for rows that were written, whatever the binding says.
+///
+/// # Safety
+/// `description` is null or a valid description of a table's triggers.
+pub unsafe fn calls_guard(description: *const pg_sys::TriggerDesc) -> bool {
+    // SAFETY: by the caller's promise; catalog lookups by oid, whose results are copies or null.
+    unsafe {
+        let Some(description) = description.as_ref() else {
+            return false;
+        };
+        let count = usize::try_from(description.numtriggers).unwrap_or(0);
+        let triggers = core::slice::from_raw_parts(description.triggers, count);
+        let of_guard = |function| {
+            catalog::string_from(pg_sys::get_func_name(function)).as_deref()
+                == Some("guard_identity")
+                && catalog::string_from(pg_sys::get_namespace_name(pg_sys::get_func_namespace(
+                    function,
+                )))
+                .as_deref()
+                    == Some("tenancy")
+        };
+        triggers.iter().any(|trigger| {
+            let kind = trigger.tgtype as u32;
+            let after_row = kind & pg_sys::TRIGGER_TYPE_ROW != 0
+                && kind & (pg_sys::TRIGGER_TYPE_BEFORE | pg_sys::TRIGGER_TYPE_INSTEAD) == 0;
+            let of_a_constraint = trigger.tgconstraint != pg_sys::InvalidOid;
+            after_row && !of_a_constraint && of_guard(trigger.tgfoid)
+        })
+    }
+}
+
 fn trigger_function(name: &core::ffi::CStr) -> Option<pg_sys::Oid> {
     // SAFETY: builds a two-part name in the current memory context and looks it up.
     let function = unsafe {

@@ -137,11 +137,6 @@ pub fn watch_bound(mut relations: Vec<pg_sys::Oid>) {
     drop(old);
 }
 
-/// Whether that is a bound table, or a partition or child of one, as far as the binding was read.
-pub fn is_bound(relation: pg_sys::Oid) -> bool {
-    with(|watch| is_listed(&watch.bound, relation))
-}
-
 /// Watches what the extension keeps about documents.
 pub fn watch_registrations(sentinel: pg_sys::Oid, registrations: pg_sys::Oid) {
     with(|watch| {

@@ -5,33 +5,40 @@
 //! owner, so that takes note; and a BEFORE trigger for tables that the start does not know: partitions
 //! that rows move to, and all of them where the library came late. One command has one role, and may
 //! write several tables, not all of them his: table and number tell the rows apart.
+//!
+//! Needs no binding: a session that asked for no context has read none. Must not keep more than the
+//! rows that wait for their triggers take: what writes nothing is forgotten as it ends, and all of it
+//! with the transaction.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use pgrx::pg_sys;
 
 use super::{Fired, is_owners};
-use crate::cache::generation;
+use crate::binding::triggers;
 use crate::error::Result;
 use crate::lists;
 
-/// Commands of one transaction, each with the tables that it wrote as the table's owner. Numbers are never
+/// Commands of one transaction, each with a table that it wrote as the table's owner. Numbers are never
 /// given twice in it, not after a ROLLBACK TO either.
 struct Noted {
     transaction: pg_sys::TransactionId,
-    commands: HashMap<pg_sys::CommandId, Vec<pg_sys::Oid>>,
+    commands: HashSet<(pg_sys::CommandId, pg_sys::Oid)>,
 }
 
 thread_local! {
     static NOTED: RefCell<Option<Noted>> = const { RefCell::new(None) };
 }
 
-/// Notes the running command if it acts as the owner without being him. Called before each row.
+/// Notes the running command if it acts as the owner for a foreign key. Called before each row.
 pub fn note(fired: &Fired) -> Result<()> {
     let relation = fired.relation_oid();
-    // SAFETY: a plain read of the backend's state.
-    if !unsafe { pg_sys::InLocalUserIdChange() } || !is_owners(relation)? {
+    // SAFETY: plain reads of the backend's state; only foreign keys and our lookups suspend the row
+    // security that is forced on owners.
+    let by_foreign_key =
+        unsafe { pg_sys::InLocalUserIdChange() && pg_sys::InNoForceRLSOperation() };
+    if !by_foreign_key || !is_owners(relation)? {
         return Ok(());
     }
     // SAFETY: a row is about to be written, so the transaction needs its identifier anyway.
@@ -45,30 +52,20 @@ pub fn note(fired: &Fired) -> Result<()> {
     Ok(())
 }
 
-/// Notes a command that starts as the owner without being him, for the bound tables that it names. One
-/// that starts otherwise has no part in what another of the same number may. Called after each start.
+/// Notes a command that starts as the owner without being him, for the guarded tables that it writes.
+/// One that starts otherwise has no part in what another of the same number may. Called after each
+/// start.
 ///
 /// # Safety
 /// `query` is a valid query that was started, and not only to be explained.
 pub unsafe fn starts(query: *mut pg_sys::QueryDesc) -> Result<()> {
     // SAFETY: by the caller's promise.
-    let (command, targets) = unsafe {
-        let mut written = lists::written_relations((*query).plannedstmt).peekable();
-        if written.peek().is_none() || (*query).estate.is_null() {
-            return Ok(());
-        }
-        let targets: Vec<pg_sys::Oid> = written
-            .filter(|relation| generation::is_bound(*relation))
-            .collect();
-        ((*(*query).estate).es_output_cid, targets)
+    let Some(written) = (unsafe { Written::by(query) }) else {
+        return Ok(());
     };
-    NOTED.with_borrow_mut(|noted| {
-        noted
-            .as_mut()
-            .and_then(|noted| noted.commands.remove(&command))
-    });
-    // SAFETY: plain reads of the backend's state.
-    if targets.is_empty() || !unsafe { pg_sys::InLocalUserIdChange() } {
+    written.forget();
+    // SAFETY: a plain read of the backend's state.
+    if !written.fires_later || !unsafe { pg_sys::InLocalUserIdChange() } {
         return Ok(());
     }
     // SAFETY: as above. What set a foreign key off has written already.
@@ -76,31 +73,99 @@ pub unsafe fn starts(query: *mut pg_sys::QueryDesc) -> Result<()> {
     if transaction == pg_sys::InvalidTransactionId {
         return Ok(());
     }
-    for relation in targets {
-        if is_owners(relation)? {
-            insert(transaction, relation, command);
+    for (relation, description) in written.relations() {
+        // SAFETY: the description of the triggers that the running statement fires.
+        if unsafe { triggers::calls_guard(description) } && is_owners(relation)? {
+            insert(transaction, relation, written.command);
         }
     }
     Ok(())
 }
 
+/// Forgets a command that wrote nothing: no row of it will be asked about. Called after each end.
+///
+/// # Safety
+/// `query` is a valid query that was run to its end.
+pub unsafe fn ends(query: *mut pg_sys::QueryDesc) {
+    if NOTED.with_borrow(Option::is_none) {
+        return;
+    }
+    // SAFETY: by the caller's promise.
+    unsafe {
+        let Some(written) = Written::by(query) else {
+            return;
+        };
+        // Rows that a rule or a WITH query writes are not counted.
+        let statement = (*query).plannedstmt;
+        let counts = (*statement).canSetTag && !(*statement).hasModifyingCTE;
+        if counts && (*(*query).estate).es_processed == 0 {
+            written.forget();
+        }
+    }
+}
+
+/// Called when a transaction is over: its triggers have fired.
+pub fn end_transaction() {
+    NOTED.take();
+}
+
+/// What a started query writes.
+struct Written {
+    command: pg_sys::CommandId,
+    /// Its AFTER triggers wait for the query that set it off, as a foreign key's do.
+    fires_later: bool,
+    list: *const pg_sys::List,
+}
+
+impl Written {
+    /// Of that query; `None` where it writes no table.
+    ///
+    /// # Safety
+    /// `query` is a valid query that was started and has not ended.
+    unsafe fn by(query: *mut pg_sys::QueryDesc) -> Option<Self> {
+        // SAFETY: by the caller's promise.
+        unsafe {
+            let estate = (*query).estate.as_ref()?;
+            let list = estate.es_opened_result_relations;
+            (!list.is_null()).then_some(Self {
+                command: estate.es_output_cid,
+                fires_later: estate.es_top_eflags & pg_sys::EXEC_FLAG_SKIP_TRIGGERS as i32 != 0,
+                list,
+            })
+        }
+    }
+
+    fn relations(&self) -> impl Iterator<Item = (pg_sys::Oid, *const pg_sys::TriggerDesc)> {
+        // SAFETY: the list belongs to the query, which has not ended; its relations are open.
+        unsafe { lists::each::<pg_sys::ResultRelInfo>(self.list) }
+            .iter()
+            .map(|written| unsafe {
+                let relation = (**written).ri_RelationDesc;
+                ((*relation).rd_id, (**written).ri_TrigDesc.cast_const())
+            })
+    }
+
+    fn forget(&self) {
+        NOTED.with_borrow_mut(|noted| {
+            if let Some(noted) = noted {
+                for (relation, _) in self.relations() {
+                    noted.commands.remove(&(self.command, relation));
+                }
+            }
+        });
+    }
+}
+
 fn insert(transaction: pg_sys::TransactionId, relation: pg_sys::Oid, command: pg_sys::CommandId) {
     NOTED.with_borrow_mut(|noted| {
-        let of_another = noted
-            .as_ref()
-            .is_none_or(|noted| noted.transaction != transaction);
-        if of_another {
-            *noted = Some(Noted {
+        let noted = match noted {
+            Some(noted) if noted.transaction == transaction => noted,
+            _ => noted.insert(Noted {
                 transaction,
-                commands: HashMap::new(),
-            });
-        }
-        if let Some(noted) = noted {
-            let tables = noted.commands.entry(command).or_default();
-            if !tables.contains(&relation) {
-                tables.push(relation);
-            }
-        }
+                commands: HashSet::new(),
+            }),
+        };
+        noted.commands.insert((command, relation));
     });
 }
 
@@ -109,16 +174,12 @@ pub fn wrote(fired: &Fired) -> bool {
     if fired.truncates {
         return false;
     }
-    let command = fired.command();
+    let key = (fired.command(), fired.relation_oid());
     // SAFETY: a plain read of the backend's state.
     let transaction = unsafe { pg_sys::GetTopTransactionIdIfAny() };
     NOTED.with_borrow(|noted| {
-        noted.as_ref().is_some_and(|noted| {
-            noted.transaction == transaction
-                && noted
-                    .commands
-                    .get(&command)
-                    .is_some_and(|tables| tables.contains(&fired.relation_oid()))
-        })
+        noted
+            .as_ref()
+            .is_some_and(|noted| noted.transaction == transaction && noted.commands.contains(&key))
     })
 }

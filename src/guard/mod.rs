@@ -6,7 +6,7 @@
 mod cascade;
 mod rules;
 
-pub use cascade::starts;
+pub use cascade::{end_transaction, ends, starts};
 
 use pgrx::FromDatum;
 use pgrx::pg_sys::panic::pgrx_extern_c_guard;

@@ -294,6 +294,7 @@ unsafe extern "C-unwind" fn executor_finish(query: *mut pg_sys::QueryDesc) {
             Some(previous) => pgrx::pg_sys::ffi::pg_guard_ffi_boundary(|| previous(query)),
             None => pg_sys::standard_ExecutorFinish(query),
         }
+        guard::ends(query);
     }
 }
 
@@ -311,6 +312,7 @@ unsafe extern "C-unwind" fn transaction_event(
         | E::XACT_EVENT_PARALLEL_COMMIT
         | E::XACT_EVENT_PARALLEL_ABORT => {
             resolve::end_transaction(event == E::XACT_EVENT_COMMIT);
+            guard::end_transaction();
         }
         _ => {}
     }
