@@ -300,6 +300,17 @@ fn a_user_column_that_cannot_be_compared_is_refused() {
     let error = owner.error("SELECT tenancy.bind(membership => 'j')");
     expect_error(&error, "42804", "equality operator");
     assert_eq!(before, state(&mut root));
+    // Nor one that reads the first byte only.
+    owner.ok("CREATE TABLE c (user_id \"char\" PRIMARY KEY, tenant_id uuid, role text)");
+    let before = state(&mut root);
+    for arguments in [
+        "membership => 'c'",
+        "tenant_setting => 'app.t', role_table => 'c', role_user => 'user_id'",
+    ] {
+        let error = owner.error(&format!("SELECT tenancy.bind({arguments})"));
+        expect_error(&error, "0A000", "\"char\"");
+        assert_eq!(before, state(&mut root));
+    }
 }
 
 #[test]

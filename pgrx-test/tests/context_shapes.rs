@@ -343,6 +343,71 @@ fn agents_claims_with_the_role_in_another_table() {
     }
 }
 
+/// The type `name` holds 63 bytes, and reads a longer value as if it ended there.
+#[test]
+fn users_of_type_name_are_compared_to_the_end() {
+    let victim = "v".repeat(63);
+    for column in ["name", "user_domain"] {
+        let world = shape(
+            &format!("CREATE DOMAIN user_domain AS name;
+             CREATE TABLE members (user_id {column}, tenant_id uuid, PRIMARY KEY (user_id, tenant_id));
+             CREATE TABLE profiles (id {column} PRIMARY KEY, role text);
+             CREATE TABLE sources (user_id {column} PRIMARY KEY, v integer)"),
+            "SELECT tenancy.bind(claims_setting => 'request.jwt.claims', tenant_setting => 'app.current_tenant_id', membership => 'members', role_table => 'profiles');
+             SELECT tenancy.register_context('mine', 'sources', user_column => 'user_id', columns => '{v}')",
+            &format!("INSERT INTO members VALUES ('{victim}', '{A}'), ('other', '{B}'); INSERT INTO profiles VALUES ('{victim}', 'admin');
+                      INSERT INTO sources VALUES ('{victim}', 7)"),
+        );
+        let mut client = world.app();
+        let seen = "concat_ws(' ', current_tenant_id(), is_tenant_admin(), get_user_tenant_context() #>> '{mine,v}')";
+        let settings = |user: &str| {
+            let claims = format!(r#"{{"sub": "{user}"}}"#);
+            [
+                [("request.jwt.claims", claims)],
+                [("app.current_user_id", user.to_owned())],
+            ]
+        };
+        for (user, expected) in [
+            (victim.clone(), format!("{A} t 7")),
+            (format!("{victim}x"), "f".to_owned()),
+        ] {
+            for setting in settings(&user) {
+                let setting = setting
+                    .each_ref()
+                    .map(|(name, value)| (*name, value.as_str()));
+                assert_eq!(
+                    under(&mut client, &setting, seen),
+                    Some(expected.clone()),
+                    "{column}"
+                );
+            }
+        }
+        // The trusted tenant brings no role of somebody else's either.
+        world.admin().ok("SELECT tenancy.bind(tenant_setting => 'app.current_tenant_id', role_table => 'profiles')");
+        for (user, expected) in [(victim.clone(), "true"), (format!("{victim}x"), "false")] {
+            let settings = [
+                ("app.current_user_id", user.as_str()),
+                ("app.current_tenant_id", B),
+            ];
+            assert_eq!(
+                under(&mut client, &settings, "is_tenant_admin()").as_deref(),
+                Some(expected)
+            );
+        }
+        // And an index finds the user.
+        let mut owner = world.admin();
+        owner.ok("SET enable_seqscan = off; SET enable_bitmapscan = off; PREPARE look(text) AS SELECT FROM members WHERE user_id OPERATOR(pg_catalog.=) $1; SET plan_cache_mode = force_generic_plan");
+        let plan = owner.rows("EXPLAIN EXECUTE look('x')");
+        assert!(
+            plan.iter()
+                .flatten()
+                .flatten()
+                .any(|line| line.contains("Index Cond")),
+            "{plan:?}"
+        );
+    }
+}
+
 #[test]
 fn tenants_of_every_type() {
     for (tenant_type, id, other, function, malformed) in [

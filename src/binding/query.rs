@@ -337,8 +337,22 @@ pub fn require_comparable(column: &Column) -> Result<()> {
     equality(column).map(drop)
 }
 
-/// The qualified equality operator of the column's type, and the type of its right side.
+/// The qualified equality operator of the column's type, and the type of its right side: one that reads
+/// all of an identifier. What is cut off would leave somebody else's.
 pub fn equality(column: &Column) -> Result<(String, pg_sys::Oid)> {
+    match column.base_type {
+        // There is such an operator, and indexes know it.
+        pg_sys::NAMEOID => return Ok(("OPERATOR(pg_catalog.=)".to_owned(), pg_sys::TEXTOID)),
+        pg_sys::CHAROID => {
+            return Err(Error::new(
+                Kind::FeatureNotSupported,
+                "a column of type \"char\" cannot carry identity",
+            )
+            .detail("It holds the first byte of an identifier.")
+            .hint("Bind a column of a type such as uuid, text or bigint."));
+        }
+        _ => {}
+    }
     // SAFETY: catalog lookups by oid; the tuple is released before returning.
     unsafe {
         let entry = pg_sys::lookup_type_cache(column.base_type, pg_sys::TYPECACHE_EQ_OPR as i32);
