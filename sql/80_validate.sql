@@ -79,6 +79,11 @@ LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'expression_show
 COMMENT ON FUNCTION tenancy.expression_shows_nobodys(text, text, boolean) IS
 'the part of a policy''s expression that lets rows without a tenant through; null where there is none';
 
+CREATE FUNCTION tenancy.expression_keeps_to_named(expression text, tenant_column text) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'expression_keeps_to_named_wrapper';
+COMMENT ON FUNCTION tenancy.expression_keeps_to_named(text, text) IS
+'whether the row filter of a publication, as pg_get_expr() shows it, lets rows through only of tenants that it names';
+
 CREATE FUNCTION tenancy.expression_text(node pg_node_tree, relation oid) RETURNS text
 LANGUAGE c STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'expression_text_wrapper';
 COMMENT ON FUNCTION tenancy.expression_text(pg_node_tree, oid) IS

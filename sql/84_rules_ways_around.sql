@@ -94,9 +94,11 @@ WHERE w.ev_type <> '1' AND (r.relation IN (SELECT t.relation FROM tenancy.tenant
  'Row security does not bind logical replication: the subscriber gets all rows.',
  'https://www.postgresql.org/docs/current/logical-replication-security.html',
 $rule$SELECT t.schema, tenancy.identity('pg_publication'::regclass, p.oid) || ' with ' || tenancy.qualified_name(t.relation) AS object,
-    'sends every row' AS detail, format('ALTER PUBLICATION %I DROP TABLE %s', p.pubname, tenancy.qualified_name(t.relation)) AS remediation
+    CASE WHEN r.prqual IS NULL THEN 'sends every row' ELSE 'its row filter lets rows through of tenants that it does not name' END AS detail,
+    format('ALTER PUBLICATION %I DROP TABLE %s', p.pubname, tenancy.qualified_name(t.relation)) AS remediation
 FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid JOIN tenancy.tenant_tables t ON t.relation = r.prrelid
-WHERE r.prqual IS NULL OR (t.tenant_column IS NOT NULL AND strpos(coalesce(tenancy.expression_text(r.prqual, r.prrelid), ''), quote_ident(t.tenant_column)) = 0)
+WHERE r.prqual IS NULL
+   OR (t.tenant_column IS NOT NULL AND tenancy.expression_keeps_to_named(tenancy.expression_text(r.prqual, r.prrelid), t.tenant_column) IS NOT TRUE)
 UNION ALL
 SELECT n.nspname, tenancy.identity('pg_publication'::regclass, p.oid) || ' with schema ' || quote_ident(n.nspname),
     'sends every row, of tables made later too', format('ALTER PUBLICATION %I DROP TABLES IN SCHEMA %I', p.pubname, n.nspname)

@@ -107,16 +107,8 @@ pub fn is_asking(atom: &str, column: &str) -> bool {
     if let Some(tested) = atom.strip_suffix(" IS NULL") {
         return is_column(tested, column);
     }
-    // Only into parentheses, of which there are not too many.
-    if let Some(tested) = atom.strip_suffix(" IS TRUE") {
-        let inner = without_parentheses(tested);
-        return inner.len() < tested.len() && is_asked(inner, column);
-    }
-    if let Some(arguments) = arguments_of(atom, "COALESCE") {
-        return arguments.iter().all(|one| is_asked(one, column));
-    }
-    if let Some(results) = results_of_case(atom) {
-        return results.iter().all(|one| is_asked(one, column));
+    if let Some(parts) = choices(atom) {
+        return !parts.is_empty() && parts.iter().all(|one| is_asked(one, column));
     }
     if let Some(query) = atom.strip_prefix("EXISTS ") {
         return ties_tenant(query, column, query);
@@ -198,6 +190,20 @@ fn ties_tenant(query: &str, column: &str, all: &str) -> bool {
         }
         None => ties(query),
     }
+}
+
+/// The conditions one of which must be true for the atom to be true, where it is a choice of such or a test of
+/// one; none where it is not understood.
+pub fn choices(atom: &str) -> Option<Vec<&str>> {
+    // Only into parentheses, of which there are not too many.
+    if let Some(tested) = atom.strip_suffix(" IS TRUE") {
+        let inner = without_parentheses(tested);
+        return Some(match inner.len() < tested.len() {
+            true => vec![inner],
+            false => Vec::new(),
+        });
+    }
+    arguments_of(atom, "COALESCE").or_else(|| results_of_case(atom))
 }
 
 /// What a CASE may come to. One inside of another comes to nothing that is understood.

@@ -11,6 +11,7 @@
 //! | cutting the expression of a policy, and what is always true | `expression` |
 //! | whether it asks for the tenant | `bounds` |
 //! | what else it lets rows through by | `complaints` |
+//! | whether the filter of a publication keeps to tenants that it names | `filter` |
 //! | whether a sub-select of it returns one row | `one_row` |
 //! | what a piece of it is | `words`, `query` |
 //! | its text | `deparse` |
@@ -23,6 +24,7 @@ mod complaints;
 mod data;
 mod deparse;
 pub mod expression;
+mod filter;
 mod gate;
 mod one_row;
 pub mod query;
@@ -82,6 +84,11 @@ fn expression_without_tenant(expression: &str, tenant_column: &str) -> Option<St
 #[pg_extern(sql = false)]
 fn expression_bounds_tenant(expression: &str, tenant_column: &str) -> bool {
     bounds::bounds_tenant(expression, tenant_column)
+}
+
+#[pg_extern(sql = false)]
+fn expression_keeps_to_named(expression: &str, tenant_column: &str) -> bool {
+    filter::keeps_to_named(expression, tenant_column)
 }
 
 #[pg_extern(sql = false)]

@@ -263,6 +263,38 @@ pub const CASES: &[Case] = &[
         "{T}{P}CREATE PUBLICATION pub_{s} FOR TABLE {s}.t",
         "CREATE TABLE {s}.u (id int); CREATE PUBLICATION pub_{s} FOR TABLE {s}.u",
     ),
+    // A filter that mentions the tenant need not keep to one.
+    case(
+        "publication",
+        "publication pub_{s} with {s}.t",
+        "{T}{P}CREATE PUBLICATION pub_{s} FOR TABLE {s}.t WHERE (tenant_id IS NOT NULL)",
+        "{T}{P}CREATE PUBLICATION pub_{s} FOR TABLE {s}.t WHERE (tenant_id IN ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-000000000002'))",
+    ),
+    case(
+        "publication",
+        "publication pub_{s} with {s}.t",
+        "{T}{P}CREATE PUBLICATION pub_{s} FOR TABLE {s}.t WHERE (tenant_id <> '00000000-0000-0000-0000-000000000001')",
+        "{T}{P}CREATE PUBLICATION pub_{s} FOR TABLE {s}.t WHERE ((tenant_id = '00000000-0000-0000-0000-000000000001' OR tenant_id = '00000000-0000-0000-0000-000000000002') AND note <> 'x')",
+    ),
+    case(
+        "publication",
+        "publication pub_{s} with {s}.t",
+        "{T}{P}CREATE PUBLICATION pub_{s} FOR TABLE {s}.t WHERE (tenant_id = '00000000-0000-0000-0000-000000000001' OR true)",
+        "{T}{P}CREATE PUBLICATION pub_{s} FOR TABLE {s}.t WHERE ((note = 'x' OR true) AND tenant_id IS NOT DISTINCT FROM '00000000-0000-0000-0000-000000000001')",
+    ),
+    // Compared with what is no constant, or cut before it is compared.
+    case(
+        "publication",
+        "publication pub_{s} with {s}.t",
+        "{T}{P}CREATE PUBLICATION pub_{s} FOR TABLE {s}.t WHERE (tenant_id = id)",
+        "CREATE TABLE {s}.t (tenant_id text NOT NULL); CREATE INDEX ON {s}.t (tenant_id); CREATE PUBLICATION pub_{s} FOR TABLE {s}.t WHERE (tenant_id IN ('a', 'b'))",
+    ),
+    case(
+        "publication",
+        "publication pub_{s} with {s}.t",
+        "CREATE TABLE {s}.t (tenant_id text NOT NULL); CREATE INDEX ON {s}.t (tenant_id); CREATE PUBLICATION pub_{s} FOR TABLE {s}.t WHERE (tenant_id::varchar(1) = '0')",
+        "{T}{P}CREATE PUBLICATION pub_{s} FOR TABLE {s}.t WHERE (coalesce('00000000-0000-0000-0000-000000000001' = tenant_id, false))",
+    ),
     case(
         "publication",
         "publication pub_{s} with schema {s}",
