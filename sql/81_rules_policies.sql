@@ -81,16 +81,57 @@ WHERE t.row_security AND NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = 
 ('policy-command-missing', 'policies', 'warn', 'A granted command has no policy',
  'The command silently touches nothing or fails, and gets mended by a policy that is too wide.',
  'https://www.postgresql.org/docs/current/sql-createpolicy.html',
-$rule$SELECT t.schema, tenancy.identity('pg_class'::regclass, t.relation) AS object,
-    'no permissive policy for ' || m.commands AS detail, tenancy.protect_statement(t.relation) AS remediation
-FROM tenancy.tenant_tables t
-CROSS JOIN LATERAL (
-    SELECT string_agg(c.privilege, ', ' ORDER BY c.place) AS commands
-    FROM (VALUES ('r'::"char", 'SELECT', 1), ('a', 'INSERT', 2), ('w', 'UPDATE', 3), ('d', 'DELETE', 4)) AS c(command, privilege, place)
-    WHERE NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = t.relation AND p.polpermissive AND p.polcmd IN (c.command, '*'))
-      AND EXISTS (SELECT FROM tenancy.tenant_table_grants g WHERE g.relation = t.relation AND g.privilege = c.privilege)) m
-WHERE t.row_security AND coalesce(t.mode, '') <> 'enforce' AND m.commands IS NOT NULL
-  AND EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = t.relation AND p.polpermissive)$rule$),
+$rule$WITH commands AS (
+    SELECT * FROM (VALUES ('r'::"char", 'SELECT', 1), ('a', 'INSERT', 2), ('w', 'UPDATE', 3), ('d', 'DELETE', 4)) AS c(command, privilege, place)),
+tables AS MATERIALIZED (
+    SELECT t.relation, t.schema, t.owner, t.forced FROM tenancy.tenant_tables t WHERE t.row_security AND coalesce(t.mode, '') <> 'enforce'),
+policies AS MATERIALIZED (
+    SELECT p.polrelid AS relation, c.command, r.role
+    FROM pg_policy p JOIN commands c ON p.polcmd IN (c.command, '*') CROSS JOIN LATERAL unnest(p.polroles) AS r(role)
+    WHERE p.polpermissive AND p.polrelid IN (SELECT t.relation FROM tables t)),
+granted AS MATERIALIZED (
+    SELECT t.schema, g.relation, g.grantee, c.command, c.privilege, c.place, bool_or(g.whole) AS whole
+    FROM tables t JOIN tenancy.tenant_table_grants g ON g.relation = t.relation JOIN commands c ON c.privilege = g.privilege
+    LEFT JOIN pg_roles r ON r.oid = g.grantee
+    WHERE r.rolbypassrls IS NOT TRUE AND CASE WHEN g.grantee = 0 OR t.forced THEN true ELSE NOT pg_has_role(g.grantee, t.owner, 'USAGE') END
+      AND t.relation IN (SELECT p.relation FROM policies p)
+    GROUP BY t.schema, g.relation, g.grantee, c.command, c.privilege, c.place),
+-- Which grantees the policies are for. Of those that everybody gets by a grant to PUBLIC, nobody knows who is meant.
+asked AS MATERIALIZED (
+    SELECT x.grantee, x.role, CASE WHEN 0 IN (x.grantee, x.role) THEN true ELSE pg_has_role(x.grantee, x.role, 'USAGE') END AS applies
+    FROM (SELECT DISTINCT g.grantee, p.role FROM granted g JOIN policies p ON p.relation = g.relation) x),
+judged AS MATERIALIZED (
+    SELECT g.schema, g.relation, g.grantee, g.command, g.privilege, g.place, g.whole,
+           bool_or(p.role IS NOT NULL) AS is_there, coalesce(bool_or(a.applies), false) AS applies
+    FROM granted g LEFT JOIN policies p ON p.relation = g.relation AND p.command = g.command
+    LEFT JOIN asked a ON a.grantee = g.grantee AND a.role = p.role
+    GROUP BY g.schema, g.relation, g.grantee, g.command, g.privilege, g.place, g.whole),
+-- A group need not be in a policy where those who log in with its rights are.
+members AS MATERIALIZED (
+    SELECT j.relation, j.grantee, j.command, m.name,
+           pg_has_role(m.role, j.grantee, 'USAGE') AND bool_or(CASE WHEN p.role = 0 THEN true ELSE pg_has_role(m.role, p.role, 'USAGE') END) AS applies
+    FROM judged j JOIN pg_roles r ON r.oid = j.grantee AND NOT r.rolcanlogin
+    JOIN policies p ON p.relation = j.relation AND p.command = j.command
+    JOIN tenancy.application_roles m ON m.login AND tenancy.acts_as(m.role, j.grantee)
+    WHERE NOT j.applies AND EXISTS (SELECT FROM policies o WHERE o.relation = j.relation AND o.command = j.command
+                                    AND pg_has_role(o.role, j.grantee, 'USAGE'))
+    GROUP BY j.relation, j.grantee, j.command, m.role, m.name),
+of_group AS (
+    SELECT m.relation, m.grantee, m.command, string_agg(quote_ident(m.name), ', ' ORDER BY m.name) FILTER (WHERE m.applies) AS served,
+           string_agg(quote_ident(m.name), ', ' ORDER BY m.name) FILTER (WHERE NOT m.applies) AS others
+    FROM members m GROUP BY m.relation, m.grantee, m.command)
+SELECT j.schema, tenancy.identity('pg_class'::regclass, j.relation) AS object,
+    'no permissive policy for ' || string_agg(j.privilege, ', ' ORDER BY j.place) AS detail, tenancy.protect_statement(j.relation) AS remediation
+FROM (SELECT DISTINCT j.schema, j.relation, j.privilege, j.place FROM judged j WHERE NOT j.is_there) j GROUP BY j.schema, j.relation
+UNION ALL
+SELECT j.schema, tenancy.identity('pg_class'::regclass, j.relation) || ' for ' || tenancy.grantee_name(j.grantee),
+    'no permissive policy for ' || string_agg(j.privilege || coalesce(' of ' || m.others, ''), ', ' ORDER BY j.place) || ', only for other roles',
+    string_agg(CASE WHEN m.served IS NULL THEN format('REVOKE %s ON %s FROM %s', j.privilege, tenancy.qualified_name(j.relation), tenancy.grantee_name(j.grantee))
+                    WHEN j.whole THEN format('GRANT %1$s ON %2$s TO %3$s; REVOKE %1$s ON %2$s FROM %4$s', j.privilege, tenancy.qualified_name(j.relation), m.served, tenancy.grantee_name(j.grantee))
+                    ELSE tenancy.protect_statement(j.relation) END, '; ' ORDER BY j.place)
+FROM judged j LEFT JOIN of_group m ON m.relation = j.relation AND m.grantee = j.grantee AND m.command = j.command
+WHERE j.is_there AND NOT j.applies AND (m.served IS NULL OR m.others IS NOT NULL)
+GROUP BY j.schema, j.relation, j.grantee$rule$),
 
 ('policy-always-true', 'policies', 'error', 'A policy lets every row through',
  'Permissive policies are ORed: one that is always true makes the others void.',

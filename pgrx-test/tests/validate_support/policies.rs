@@ -39,6 +39,23 @@ pub const CASES: &[Case] = &[
         "CREATE TABLE {s}.t (tenant_id uuid); GRANT SELECT ON {s}.t TO {app}; {RLS}
          CREATE POLICY p ON {s}.t FOR SELECT USING (tenant_id = current_tenant_id())",
     ),
+    // A policy is for its roles.
+    case(
+        "policy-command-missing",
+        "table {s}.t for {other}",
+        "{T}GRANT SELECT, INSERT ON {s}.t TO {other}; {RLS}CREATE POLICY p ON {s}.t TO {app} USING (tenant_id = current_tenant_id())",
+        "{T}GRANT SELECT, INSERT ON {s}.t TO {other}; {RLS}CREATE POLICY p ON {s}.t TO {app} USING (tenant_id = current_tenant_id());
+         CREATE POLICY r ON {s}.t FOR SELECT TO {other} USING (tenant_id = current_tenant_id()); CREATE POLICY i ON {s}.t FOR INSERT TO {other} WITH CHECK (tenant_id = current_tenant_id())",
+    ),
+    // For some commands only; a group is served by who uses it.
+    case(
+        "policy-command-missing",
+        "table {s}.t for {other}",
+        "{T}GRANT SELECT (note), UPDATE (note) ON {s}.t TO {other}; {RLS}CREATE POLICY p ON {s}.t TO {app} USING (tenant_id = current_tenant_id());
+         CREATE POLICY q ON {s}.t FOR SELECT TO {other} USING (tenant_id = current_tenant_id())",
+        "CREATE TABLE {s}.t (tenant_id uuid NOT NULL); CREATE INDEX ON {s}.t (tenant_id); ALTER ROLE {other} NOLOGIN; GRANT {other} TO {app};
+         GRANT SELECT ON {s}.t TO {other}; {RLS}CREATE POLICY p ON {s}.t TO {app} USING (tenant_id = current_tenant_id())",
+    ),
     case(
         "policy-always-true",
         "policy p on {s}.t",
