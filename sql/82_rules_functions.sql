@@ -34,6 +34,16 @@ SELECT * FROM found;
 COMMENT ON VIEW tenancy.policy_functions IS 'functions that policies of tenant tables call, and whether for each row, for validation';
 GRANT SELECT ON tenancy.user_functions, tenancy.policy_functions TO PUBLIC;
 
+CREATE FUNCTION tenancy.function_writes(source text) RETURNS TABLE (schema text, name text)
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'function_writes_wrapper';
+COMMENT ON FUNCTION tenancy.function_writes(text) IS
+'relations that the source of a function in SQL or PL/pgSQL names where it writes, with the schema where it says one; no name for the table that a trigger is on, by a name made as it runs';
+
+CREATE FUNCTION tenancy.function_calls(source text) RETURNS TABLE (schema text, name text)
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'function_calls_wrapper';
+COMMENT ON FUNCTION tenancy.function_calls(text) IS
+'functions that the source of a function in SQL or PL/pgSQL calls, with the schema where it says one';
+
 INSERT INTO tenancy.rules (code, topic, level, title, why, reference, query) VALUES
 ('function-volatile', 'functions', 'warn', 'A policy calls a volatile function',
  'It is called for every row and cannot be an index condition.', 'https://www.postgresql.org/docs/current/xfunc-volatility.html',
@@ -127,17 +137,73 @@ GROUP BY f.schema, f.function, f.owner$rule$),
 
 ('definer-trigger', 'functions', 'warn', 'A trigger acts past row security',
  'It writes with the rights of an exempt owner what its caller chose.', 'https://www.postgresql.org/docs/current/trigger-definition.html',
-$rule$SELECT r.schema, tenancy.identity('pg_trigger'::regclass, g.oid) AS object,
-    'runs ' || f.function::regprocedure || ' as ' || quote_ident(pg_get_userbyid(f.owner)) AS detail,
-    format('ALTER FUNCTION %s SECURITY INVOKER', f.function::regprocedure) AS remediation
-FROM pg_trigger g JOIN tenancy.user_functions f ON f.function = g.tgfoid
-JOIN tenancy.user_relations r ON r.relation = g.tgrelid
-WHERE f.definer AND NOT g.tgisinternal AND g.tgparentid = 0
-  AND ((f.owner_exempt AND (r.kind = 'v' OR g.tgrelid IN (SELECT t.relation FROM tenancy.tenant_tables t)))
-       -- Or a trigger of any other table that names a tenant table.
-       OR EXISTS (SELECT FROM tenancy.tenant_tables t
-                  WHERE (f.owner_exempt OR (NOT t.forced AND pg_has_role(f.owner, t.owner, 'USAGE'))) AND strpos(lower(f.source), lower(t.name)) > 0
-                    AND (f.source ~* ('\m(insert\s+into|update|delete\s+from|merge\s+into)\s+(only\s+)?("?\w+"?\.)?"?' || regexp_replace(t.name, '(\W)', '\\\1', 'g') || '\M'))))$rule$),
+$rule$WITH triggers AS MATERIALIZED (
+    SELECT g.oid AS trigger, g.tgrelid AS relation, r.schema, r.kind, f.function, f.owner, f.owner_exempt
+    FROM pg_trigger g JOIN tenancy.user_functions f ON f.function = g.tgfoid JOIN tenancy.user_relations r ON r.relation = g.tgrelid
+    WHERE f.definer AND NOT g.tgisinternal AND g.tgparentid = 0),
+functions AS MATERIALIZED (
+    SELECT f.function, f.schema, f.name, f.owner, f.definer, f.language, f.proconfig, f.source, count(*) OVER (PARTITION BY f.schema, f.name) AS namesakes
+    FROM tenancy.user_functions f WHERE EXISTS (SELECT FROM triggers)),
+definers AS MATERIALIZED (
+    -- In what is no SQL, quotes are another thing.
+    SELECT f.function, f.owner, CASE f.language WHEN 'plpgsql' THEN f.source ELSE translate(f.source, $q$"'$q$, '  ') END AS source
+    FROM functions f WHERE f.function IN (SELECT g.function FROM triggers g)),
+called AS MATERIALIZED (
+    SELECT d.function, c.schema, c.name FROM definers d CROSS JOIN LATERAL tenancy.function_calls(d.source) AS c),
+-- Where a function looks for what it names without a schema: where its caller likes, unless it is set and stays so.
+paths AS MATERIALIZED (
+    SELECT f.function, p.place, CASE p.part[1] WHEN '$user' THEN pg_get_userbyid(f.owner) ELSE coalesce(p.part[2], replace(p.part[1], '""', '"')) END AS schema
+    FROM functions f CROSS JOIN LATERAL unnest(f.proconfig) AS c(setting)
+    CROSS JOIN LATERAL regexp_matches(substr(c.setting, length('search_path=') + 1), '"((?:[^"]|"")*)"|([^,"\s]+)', 'g') WITH ORDINALITY AS p(part, place)
+    WHERE starts_with(c.setting, 'search_path=') AND strpos(lower(f.source), 'search_path') = 0),
+-- What runs as a trigger's owner: itself, and one level deep what it calls, where a name is of one function only.
+bodies AS MATERIALIZED (
+    SELECT d.function, d.source, d.owner, CASE WHEN d.function IN (SELECT p.function FROM paths p) THEN d.function END AS path FROM definers d
+    UNION
+    SELECT d.function, coalesce(pg_get_function_sqlbody(h.function), h.source), d.owner,
+           CASE WHEN h.function IN (SELECT p.function FROM paths p) THEN h.function WHEN d.function IN (SELECT p.function FROM paths p) THEN d.function END
+    FROM definers d JOIN called c ON c.function = d.function
+    JOIN functions h ON h.name = c.name AND h.namesakes = 1 AND NOT h.definer AND h.function <> d.function AND h.language IN ('sql', 'plpgsql')
+        AND h.schema = coalesce(c.schema, (SELECT p.schema FROM paths p JOIN functions o ON o.schema = p.schema AND o.name = c.name
+                                           WHERE p.function = d.function ORDER BY p.place LIMIT 1))),
+written AS MATERIALIZED (
+    SELECT DISTINCT b.function, b.owner, b.path, w.schema, w.name FROM bodies b CROSS JOIN LATERAL tenancy.function_writes(b.source) AS w),
+relations AS MATERIALIZED (
+    SELECT r.relation, r.schema, r.name FROM tenancy.user_relations r WHERE r.name IN (SELECT w.name FROM written w) AND r.kind IN ('r', 'p', 'v')),
+-- Of one trigger, where each writes its own table.
+targets AS MATERIALIZED (
+    SELECT w.function, NULL::oid AS trigger, w.owner, r.relation FROM written w JOIN relations r ON r.name = w.name AND r.schema = w.schema
+    UNION
+    SELECT w.function, NULL, w.owner, r.relation FROM written w JOIN relations r ON r.name = w.name WHERE w.schema IS NULL AND w.path IS NULL
+    UNION
+    SELECT w.function, NULL, w.owner, r.relation
+    FROM (SELECT w.function, w.owner, w.path, w.name, min(p.place) AS place
+          FROM written w JOIN paths p ON p.function = w.path JOIN relations r ON r.name = w.name AND r.schema = p.schema
+          WHERE w.schema IS NULL GROUP BY w.function, w.owner, w.path, w.name) w
+    JOIN paths p ON p.function = w.path AND p.place = w.place JOIN relations r ON r.name = w.name AND r.schema = p.schema
+    UNION
+    SELECT w.function, g.trigger, w.owner, g.relation FROM written w JOIN triggers g ON g.function = w.function WHERE w.name IS NULL),
+-- A view passes on what is written to the one table that it shows.
+reads AS MATERIALIZED (
+    SELECT v.view, v.relation, v.acting FROM tenancy.view_reads v
+    WHERE v.view IN (SELECT x.relation FROM targets x) AND pg_relation_is_updatable(v.view, false) & 28 > 0),
+reached AS MATERIALIZED (
+    SELECT x.function, x.trigger, x.relation, x.owner FROM targets x
+    UNION
+    SELECT x.function, x.trigger, v.relation, coalesce(v.acting, x.owner)
+    FROM targets x JOIN reads v ON v.view = x.relation
+    WHERE v.view IN (SELECT o.view FROM reads o JOIN pg_class c ON c.oid = o.relation AND c.relkind <> 'v' GROUP BY o.view HAVING count(DISTINCT o.relation) = 1)),
+writes AS MATERIALIZED (
+    SELECT g.trigger, string_agg(DISTINCT tenancy.qualified_name(x.relation), ', ') AS names
+    FROM reached x JOIN triggers g ON g.function = x.function AND coalesce(x.trigger, g.trigger) = g.trigger
+    JOIN tenancy.tenant_tables t ON t.relation = x.relation JOIN pg_roles o ON o.oid = x.owner
+    WHERE o.rolsuper OR o.rolbypassrls OR (NOT t.forced AND pg_has_role(o.oid, t.owner, 'USAGE'))
+    GROUP BY g.trigger)
+SELECT g.schema, tenancy.identity('pg_trigger'::regclass, g.trigger) AS object,
+    'runs ' || g.function::regprocedure || ' as ' || quote_ident(pg_get_userbyid(g.owner)) || coalesce(', which writes ' || w.names, '') AS detail,
+    format('ALTER FUNCTION %s SECURITY INVOKER', g.function::regprocedure) AS remediation
+FROM triggers g LEFT JOIN writes w ON w.trigger = g.trigger
+WHERE w.trigger IS NOT NULL OR (g.owner_exempt AND (g.kind = 'v' OR g.relation IN (SELECT t.relation FROM tenancy.tenant_tables t)))$rule$),
 
 ('function-untrusted', 'functions', 'warn', 'An application may execute a function in an untrusted language',
  'It acts as the operating system''s user of the server, past everything.', 'https://www.postgresql.org/docs/current/sql-createlanguage.html',

@@ -15,6 +15,7 @@
 //! | whether a sub-select of it returns one row | `one_row` |
 //! | what a piece of it is | `words`, `query` |
 //! | its text | `deparse` |
+//! | what the source of a function writes and calls | `named`, `tokens` |
 //! | what a server lacks | `server` |
 //!
 //! Everything reads only, with the caller's rights, and calls no function that a user wrote.
@@ -26,15 +27,18 @@ mod deparse;
 pub mod expression;
 mod filter;
 mod gate;
+mod named;
 mod one_row;
 pub mod query;
 mod readable;
 mod run;
 mod server;
 mod sql;
+mod tokens;
 mod waiver;
 pub mod words;
 
+use pgrx::iter::TableIterator;
 use pgrx::prelude::*;
 
 use crate::binding::{self, TenantType};
@@ -89,6 +93,31 @@ fn expression_bounds_tenant(expression: &str, tenant_column: &str) -> bool {
 #[pg_extern(sql = false)]
 fn expression_keeps_to_named(expression: &str, tenant_column: &str) -> bool {
     filter::keeps_to_named(expression, tenant_column)
+}
+
+#[pg_extern(sql = false)]
+fn function_writes(
+    source: &str,
+) -> TableIterator<'static, (name!(schema, Option<String>), name!(name, Option<String>))> {
+    let rows: Vec<_> = named::written(source)
+        .into_iter()
+        .map(|one| match one {
+            named::Written::Relation(one) => (one.schema, Some(one.name)),
+            named::Written::OwnTable => (None, None),
+        })
+        .collect();
+    TableIterator::new(rows)
+}
+
+#[pg_extern(sql = false)]
+fn function_calls(
+    source: &str,
+) -> TableIterator<'static, (name!(schema, Option<String>), name!(name, String))> {
+    let rows: Vec<_> = named::called(source)
+        .into_iter()
+        .map(|one| (one.schema, one.name))
+        .collect();
+    TableIterator::new(rows)
 }
 
 #[pg_extern(sql = false)]

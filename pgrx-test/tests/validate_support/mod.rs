@@ -79,7 +79,9 @@ pub fn place(
     schema: &str,
     text: &str,
 ) -> String {
-    let text = relations::parented(&roles::applied(&expressions::opened(text)));
+    let text = relations::parented(&roles::applied(&policies::triggered(&expressions::opened(
+        text,
+    ))));
     let other = if text.contains("{other}") {
         database.role(schema)
     } else {

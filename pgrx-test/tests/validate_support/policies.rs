@@ -4,6 +4,15 @@ use super::{Case, case};
 
 const TENANT: &str = "{T}{RLS}CREATE POLICY p ON {s}.t USING (tenant_id = current_tenant_id()) WITH CHECK (tenant_id = current_tenant_id())";
 
+/// A trigger on a table of nobody's rows, with the rights of a superuser, and one with those of a table's owner.
+pub fn triggered(text: &str) -> String {
+    text.replace("{LOG}", "CREATE TABLE {s}.log (note text); ")
+        .replace("{DEFINER}", "CREATE FUNCTION {s}.f() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = {s}, pg_temp AS $$")
+        .replace("{G}", "$$; CREATE TRIGGER g BEFORE INSERT ON {s}.log FOR EACH ROW EXECUTE FUNCTION {s}.f()")
+        .replace("{OWN}", "CREATE FUNCTION {s}.f() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ BEGIN")
+        .replace("{GT}", "$$; CREATE TRIGGER g AFTER INSERT ON {s}.t FOR EACH ROW EXECUTE FUNCTION {s}.f(); GRANT USAGE ON SCHEMA {s} TO {other}; ALTER FUNCTION {s}.f() OWNER TO {other}; ALTER TABLE {s}.t OWNER TO {other}")
+}
+
 pub const CASES: &[Case] = &[
     case("rls-off", "table {s}.t", "{T}", "{T}{P}"),
     // Of which the application may read one column.
@@ -383,6 +392,44 @@ pub const CASES: &[Case] = &[
         "CREATE TABLE {s}.documents (tenant_id uuid NOT NULL); CREATE TABLE {s}.log (note text);
          CREATE FUNCTION {s}.f() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ BEGIN NEW.note := 'documents'; RETURN NEW; END $$;
          CREATE TRIGGER g BEFORE INSERT ON {s}.log FOR EACH ROW EXECUTE FUNCTION {s}.f()",
+    ),
+    // Words between, and a table of that name in another schema, by name or by path, in a comment and in a message.
+    case(
+        "definer-trigger",
+        "trigger g on {s}.log",
+        "{T}{LOG}{DEFINER} BEGIN INSERT /* into another */ INTO {s} . \"t\" SELECT gen_random_uuid(); RETURN NEW; END {G}",
+        "{LOG}CREATE TABLE {s}.t (note text); {DEFINER} BEGIN INSERT INTO t VALUES ('x'); INSERT INTO {s}.t VALUES ('x'); RETURN NEW; END {G}",
+    ),
+    case(
+        "definer-trigger",
+        "trigger g on {s}.log",
+        "{T}{LOG}{DEFINER} BEGIN TRUNCATE t; RETURN NEW; END {G}",
+        "{T}{LOG}{DEFINER} BEGIN -- UPDATE t
+             RAISE NOTICE 'delete from t'; RETURN NEW; END {G}",
+    ),
+    // By a view, and by a function that it calls.
+    case(
+        "definer-trigger",
+        "trigger g on {s}.log",
+        "{T}{LOG}CREATE VIEW {s}.shown AS SELECT * FROM {s}.t WHERE note <> 'x'; CREATE VIEW {s}.kept AS SELECT * FROM {s}.shown;
+         {DEFINER} BEGIN UPDATE {s}.kept SET note = 'y'; RETURN NEW; END {G}",
+        "{T}{LOG}CREATE VIEW {s}.kept AS SELECT * FROM {s}.log l WHERE EXISTS (SELECT FROM {s}.t WHERE t.note = l.note);
+         {DEFINER} BEGIN UPDATE {s}.kept SET note = 'y'; RETURN NEW; END {G}",
+    ),
+    case(
+        "definer-trigger",
+        "trigger g on {s}.log",
+        "{T}{LOG}CREATE FUNCTION {s}.put() RETURNS void LANGUAGE sql BEGIN ATOMIC INSERT INTO {s}.t (id, tenant_id) VALUES (gen_random_uuid(), gen_random_uuid()); END;
+         {DEFINER} BEGIN PERFORM put(); RETURN NEW; END {G}",
+        "{T}{LOG}CREATE FUNCTION {s}.put() RETURNS void LANGUAGE sql BEGIN ATOMIC INSERT INTO {s}.log SELECT t.note FROM {s}.t; END;
+         {DEFINER} BEGIN PERFORM put(); RETURN NEW; END {G}",
+    ),
+    // Its own table by a name made as it runs, as an owner who is not bound there.
+    case(
+        "definer-trigger",
+        "trigger g on {s}.t",
+        "{T}{OWN} EXECUTE format('DELETE FROM %I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME); RETURN NULL; END {GT}",
+        "{T}ALTER TABLE {s}.t FORCE ROW LEVEL SECURITY; {OWN} EXECUTE format('DELETE FROM %I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME); RETURN NULL; END {GT}",
     ),
     case(
         "function-untrusted",
