@@ -84,6 +84,16 @@ LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'expression_keep
 COMMENT ON FUNCTION tenancy.expression_keeps_to_named(text, text) IS
 'whether the row filter of a publication, as pg_get_expr() shows it, lets rows through only of tenants that it names';
 
+CREATE FUNCTION tenancy.function_said(source text, parameters text[]) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'function_said_wrapper';
+COMMENT ON FUNCTION tenancy.function_said(text, text[]) IS
+'the constant that a function in SQL or PL/pgSQL with that source and those parameters returns; empty where its arguments alone decide, null where that is not known';
+
+CREATE FUNCTION tenancy.expression_with_known(expression text, functions text[], said text[]) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'expression_with_known_wrapper';
+COMMENT ON FUNCTION tenancy.expression_with_known(text, text[], text[]) IS
+'a policy''s expression with what functions return in the place of their calls, as tenancy.function_said() has it; where arguments decide, a name';
+
 CREATE FUNCTION tenancy.expression_text(node pg_node_tree, relation oid) RETURNS text
 LANGUAGE c STABLE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'expression_text_wrapper';
 COMMENT ON FUNCTION tenancy.expression_text(pg_node_tree, oid) IS
@@ -235,23 +245,52 @@ UNION SELECT a.role, a.role FROM applications a
 UNION SELECT g.role, a.role FROM applications a JOIN groups g ON pg_catalog.pg_has_role(a.role, g.role, 'MEMBER');
 COMMENT ON VIEW tenancy.application_grantees IS 'PUBLIC (0), application roles and roles that they are members of: what is granted to one of them an application may use, for validation';
 
+CREATE VIEW tenancy.known_functions AS
+WITH calls AS MATERIALIZED (
+    SELECT DISTINCT d.objid AS policy, d.refobjid AS function
+    FROM pg_catalog.pg_depend d
+    WHERE d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+      -- By the index, whatever its caller joins by.
+      AND d.refobjid = ANY (ARRAY(
+          SELECT f.oid FROM pg_catalog.pg_proc f JOIN pg_catalog.pg_language l ON l.oid = f.prolang
+          WHERE f.oid >= 16384 AND l.lanname IN ('sql', 'plpgsql') AND NOT f.proretset AND f.proargmodes IS NULL))),
+functions AS MATERIALIZED (
+    SELECT f.oid AS function, pg_catalog.format('%I.%I', n.nspname, f.proname) AS name,
+           -- Of null, a STRICT one returns null.
+           CASE WHEN f.proisstrict AND f.pronargs > 0 AND x.said = 'true' THEN '' ELSE x.said END AS said
+    FROM (SELECT DISTINCT c.function FROM calls c) c
+    JOIN pg_catalog.pg_proc f ON f.oid = c.function JOIN pg_catalog.pg_namespace n ON n.oid = f.pronamespace
+    CROSS JOIN LATERAL (SELECT tenancy.function_said(coalesce(pg_catalog.pg_get_function_sqlbody(f.oid), f.prosrc), coalesce(f.proargnames, '{}')) AS said OFFSET 0) x
+    WHERE x.said IS NOT NULL AND n.nspname <> 'tenancy'
+      -- Operators of other types are somebody's functions.
+      AND NOT EXISTS (SELECT FROM pg_catalog.unnest(f.proargtypes::oid[]) AS t(type) WHERE t.type >= 16384)
+      -- A call does not say which of several it is.
+      AND (SELECT count(*) FROM pg_catalog.pg_proc o WHERE o.proname = f.proname AND o.pronamespace = f.pronamespace) = 1)
+SELECT c.policy, pg_catalog.array_agg(f.name) AS names, pg_catalog.array_agg(f.said) AS said
+FROM calls c JOIN functions f ON f.function = c.function GROUP BY c.policy;
+COMMENT ON VIEW tenancy.known_functions IS 'functions that policies call and that ask nobody, and what they return, for validation';
+
 CREATE VIEW tenancy.tenant_policies AS
 WITH found AS MATERIALIZED (
     SELECT p.oid AS policy, p.polname AS name, t.relation, t.schema, t.tenant_column, t.tenant_not_null, t.row_security, t.template, t.mode,
-           p.polpermissive AS permissive, p.polcmd AS command, p.polroles AS roles, e.using_text, e.check_text,
+           p.polpermissive AS permissive, p.polcmd AS command, p.polroles AS roles, e.using_text, e.check_text, k.using_known, k.check_known,
            (p.polqual IS NOT NULL AND e.using_text IS NULL) OR (p.polwithcheck IS NOT NULL AND e.check_text IS NULL) AS unreadable,
-           tenancy.expression_is_always_true(e.using_text, t.tenant_column) AS using_true,
-           tenancy.expression_is_always_true(e.check_text, t.tenant_column) AS check_true,
-           coalesce(tenancy.expression_open_without_context(e.using_text, t.tenant_column),
-                    tenancy.expression_asks_for_others(e.using_text, t.tenant_column)) AS using_open,
-           coalesce(tenancy.expression_open_without_context(e.check_text, t.tenant_column),
-                    tenancy.expression_asks_for_others(e.check_text, t.tenant_column)) AS check_open,
-           t.tenant_column IS NULL OR tenancy.expression_bounds_tenant(e.using_text, t.tenant_column) AS using_tenant,
-           t.tenant_column IS NULL OR tenancy.expression_bounds_tenant(e.check_text, t.tenant_column) AS check_tenant
+           tenancy.expression_is_always_true(k.using_known, t.tenant_column) AS using_true,
+           tenancy.expression_is_always_true(k.check_known, t.tenant_column) AS check_true,
+           coalesce(tenancy.expression_open_without_context(k.using_known, t.tenant_column),
+                    tenancy.expression_asks_for_others(k.using_known, t.tenant_column)) AS using_open,
+           coalesce(tenancy.expression_open_without_context(k.check_known, t.tenant_column),
+                    tenancy.expression_asks_for_others(k.check_known, t.tenant_column)) AS check_open,
+           t.tenant_column IS NULL OR tenancy.expression_bounds_tenant(k.using_known, t.tenant_column) AS using_tenant,
+           t.tenant_column IS NULL OR tenancy.expression_bounds_tenant(k.check_known, t.tenant_column) AS check_tenant
     FROM tenancy.tenant_tables t JOIN pg_catalog.pg_policy p ON p.polrelid = t.relation
+    LEFT JOIN tenancy.known_functions f ON f.policy = p.oid
     CROSS JOIN LATERAL (
         SELECT tenancy.expression_text(p.polqual, p.polrelid) AS using_text,
-               tenancy.expression_text(p.polwithcheck, p.polrelid) AS check_text OFFSET 0) e)
+               tenancy.expression_text(p.polwithcheck, p.polrelid) AS check_text OFFSET 0) e
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN f.policy IS NULL THEN e.using_text ELSE tenancy.expression_with_known(e.using_text, f.names, f.said) END AS using_known,
+               CASE WHEN f.policy IS NULL THEN e.check_text ELSE tenancy.expression_with_known(e.check_text, f.names, f.said) END AS check_known OFFSET 0) k)
 SELECT f.*, (SELECT pg_catalog.array_agg(c.command) FROM pg_catalog.unnest('{r,a,w,d}'::"char"[]) AS c(command)
              WHERE f.command IN (c.command, '*')) AS commands,
        (SELECT pg_catalog.array_agg(c.command) FROM pg_catalog.unnest('{r,a,w,d}'::"char"[]) AS c(command)
@@ -263,7 +302,7 @@ SELECT f.*, (SELECT pg_catalog.array_agg(c.command) FROM pg_catalog.unnest('{r,a
                OR CASE WHEN f.check_text IS NULL THEN f.using_tenant AND NOT f.using_true AND f.using_open IS NULL
                        ELSE f.check_tenant AND NOT f.check_true AND f.check_open IS NULL END)) AS floor_for
 FROM found f;
-COMMENT ON VIEW tenancy.tenant_policies IS 'policies of tenant tables and what their expressions say, for validation; floor_for: commands below which no permissive policy can go, because this one is restrictive, for everybody, and asks for the tenant, or for what the extension''s own policies ask';
+COMMENT ON VIEW tenancy.tenant_policies IS 'policies of tenant tables and what their expressions say, for validation; using_known, check_known: with what is known of the functions that they call; floor_for: commands below which no permissive policy can go, because this one is restrictive, for everybody, and asks for the tenant, or for what the extension''s own policies ask';
 
 CREATE VIEW tenancy.judged_policies AS
 WITH all_of_them AS MATERIALIZED (SELECT * FROM tenancy.tenant_policies p WHERE p.row_security),
@@ -275,7 +314,7 @@ floors AS MATERIALIZED (
                               tenancy.expression_shows_nobodys(x.text, f.tenant_column, f.tenant_not_null)) IS NULL
                      AND x.text !~ '\m(raw_)?user_meta_?data\M' END AS is_sound
     FROM all_of_them f CROSS JOIN LATERAL pg_catalog.unnest(f.floor_for) AS c(command)
-    CROSS JOIN LATERAL (SELECT pg_catalog.concat_ws(' OR ', f.using_text, f.check_text) AS text OFFSET 0) x),
+    CROSS JOIN LATERAL (SELECT pg_catalog.concat_ws(' OR ', f.using_known, f.check_known) AS text OFFSET 0) x),
 by_relation AS (
     SELECT f.relation, pg_catalog.array_agg(f.held) AS commands FROM floors f GROUP BY f.relation),
 sound AS (
@@ -292,7 +331,7 @@ unheld AS (
     WHERE coalesce(s.policies, '{}') <@ ARRAY[f.policy] GROUP BY f.policy),
 found AS MATERIALIZED (
     SELECT p.policy, p.name, p.relation, p.schema, p.tenant_column, p.tenant_not_null, p.template, p.mode, p.permissive, p.command, p.roles,
-           p.using_text, p.check_text, p.using_true, p.check_true, p.using_tenant, p.check_tenant, p.unreadable, u.commands
+           p.using_text, p.check_text, p.using_known, p.check_known, p.using_true, p.check_true, p.using_tenant, p.check_tenant, p.unreadable, u.commands
     FROM all_of_them p JOIN unheld u ON u.policy = p.policy)
 SELECT * FROM found;
 COMMENT ON VIEW tenancy.judged_policies IS 'policies in force that decide what tenants see, and for which commands: permissive ones that no restrictive one holds, and restrictive ones that hold them where no better one does; for validation';
@@ -407,5 +446,5 @@ COMMENT ON FUNCTION tenancy.unwaive(text, text) IS
 'takes a waiver back; false where there was none. For the owner of the database and administrators. Errors: 42501, 22023';
 
 GRANT SELECT ON tenancy.bound_relations, tenancy.tenant_column_names, tenancy.user_relations, tenancy.relation_grants, tenancy.tenant_tables,
-    tenancy.tenant_table_grants, tenancy.application_roles, tenancy.application_grantees, tenancy.tenant_policies,
+    tenancy.tenant_table_grants, tenancy.application_roles, tenancy.application_grantees, tenancy.known_functions, tenancy.tenant_policies,
     tenancy.unbounded_policies, tenancy.judged_policies TO PUBLIC;

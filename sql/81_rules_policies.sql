@@ -157,8 +157,8 @@ WHERE p.command IN ('w', '*') AND p.check_text IS NOT NULL AND p.commands && '{a
 $rule$SELECT p.schema, tenancy.identity('pg_policy'::regclass, p.policy) AS object,
     'true where ' || x.part AS detail, tenancy.protect_statement(p.relation) AS remediation
 FROM tenancy.unbounded_policies p
-CROSS JOIN LATERAL (SELECT coalesce(tenancy.expression_open_without_context(p.using_text, p.tenant_column),
-                                    tenancy.expression_open_without_context(p.check_text, p.tenant_column)) AS part OFFSET 0) x
+CROSS JOIN LATERAL (SELECT coalesce(tenancy.expression_open_without_context(p.using_known, p.tenant_column),
+                                    tenancy.expression_open_without_context(p.check_known, p.tenant_column)) AS part OFFSET 0) x
 WHERE x.part IS NOT NULL$rule$),
 
 ('policy-inverted', 'policies', 'error', 'A policy asks for the rows of others',
@@ -167,8 +167,8 @@ WHERE x.part IS NOT NULL$rule$),
 $rule$SELECT p.schema, tenancy.identity('pg_policy'::regclass, p.policy) AS object,
     'true where ' || x.part AS detail, tenancy.protect_statement(p.relation) AS remediation
 FROM tenancy.unbounded_policies p
-CROSS JOIN LATERAL (SELECT coalesce(tenancy.expression_asks_for_others(p.using_text, p.tenant_column),
-                                    tenancy.expression_asks_for_others(p.check_text, p.tenant_column)) AS part OFFSET 0) x
+CROSS JOIN LATERAL (SELECT coalesce(tenancy.expression_asks_for_others(p.using_known, p.tenant_column),
+                                    tenancy.expression_asks_for_others(p.check_known, p.tenant_column)) AS part OFFSET 0) x
 WHERE x.part IS NOT NULL$rule$),
 
 ('policy-unreadable', 'policies', 'error', 'A policy cannot be read',
@@ -186,8 +186,8 @@ $rule$SELECT p.schema, tenancy.identity('pg_policy'::regclass, p.policy) AS obje
     'rows whose ' || quote_ident(p.tenant_column) || ' is null belong to everybody' AS detail,
     tenancy.protect_statement(p.relation) AS remediation
 FROM tenancy.judged_policies p
-WHERE coalesce(tenancy.expression_shows_nobodys(p.using_text, p.tenant_column, p.tenant_not_null),
-               tenancy.expression_shows_nobodys(p.check_text, p.tenant_column, p.tenant_not_null)) IS NOT NULL$rule$),
+WHERE coalesce(tenancy.expression_shows_nobodys(p.using_known, p.tenant_column, p.tenant_not_null),
+               tenancy.expression_shows_nobodys(p.check_known, p.tenant_column, p.tenant_not_null)) IS NOT NULL$rule$),
 
 ('policy-no-floor', 'policies', 'warn', 'No restrictive policy asks for the tenant',
  'Permissive policies are ORed: the next one that somebody adds can only widen what a tenant sees.',
@@ -212,7 +212,7 @@ GROUP BY p.schema, p.relation$rule$),
 $rule$SELECT p.schema, tenancy.identity('pg_policy'::regclass, p.policy) AS object,
     format('lets rows through whatever their %I: %s', p.tenant_column, x.part) AS detail, tenancy.protect_statement(p.relation) AS remediation
 FROM tenancy.unbounded_policies p
-CROSS JOIN LATERAL (SELECT tenancy.expression_without_tenant(coalesce(p.using_text, p.check_text), p.tenant_column) AS part OFFSET 0) x
+CROSS JOIN LATERAL (SELECT tenancy.expression_without_tenant(coalesce(p.using_known, p.check_known), p.tenant_column) AS part OFFSET 0) x
 WHERE x.part IS NOT NULL AND NOT p.using_true AND NOT p.check_true$rule$),
 
 ('policy-hard-coded', 'policies', 'warn', 'A policy names a tenant',
@@ -220,7 +220,7 @@ WHERE x.part IS NOT NULL AND NOT p.using_true AND NOT p.check_true$rule$),
 $rule$SELECT p.schema, tenancy.identity('pg_policy'::regclass, p.policy) AS object,
     'compares ' || quote_ident(p.tenant_column) || ' with a constant' AS detail, tenancy.protect_statement(p.relation) AS remediation
 FROM tenancy.judged_policies p
-WHERE coalesce(tenancy.expression_names_tenant(p.using_text, p.tenant_column), tenancy.expression_names_tenant(p.check_text, p.tenant_column)) IS NOT NULL$rule$),
+WHERE coalesce(tenancy.expression_names_tenant(p.using_known, p.tenant_column), tenancy.expression_names_tenant(p.check_known, p.tenant_column)) IS NOT NULL$rule$),
 
 ('policy-user-metadata', 'policies', 'error', 'A policy believes claims that users write themselves',
  'user_metadata is what a user says about himself: he can name any tenant.',
@@ -239,7 +239,7 @@ WHERE concat(p.using_text, p.check_text) ~ '\m(raw_)?user_meta_?data\M' OR f.nam
 $rule$SELECT p.schema, tenancy.identity('pg_policy'::regclass, p.policy) AS object,
     'asks for the current role' AS detail, tenancy.protect_statement(p.relation) AS remediation
 FROM tenancy.judged_policies p
-WHERE coalesce(tenancy.expression_asks_for_role(p.using_text, p.tenant_column), tenancy.expression_asks_for_role(p.check_text, p.tenant_column)) IS NOT NULL$rule$),
+WHERE coalesce(tenancy.expression_asks_for_role(p.using_known, p.tenant_column), tenancy.expression_asks_for_role(p.check_known, p.tenant_column)) IS NOT NULL$rule$),
 
 ('policy-recursion', 'policies', 'error', 'A policy queries the table that it is on',
  'Every query of the table fails with infinite recursion, which gets mended by a function that bypasses row security.',

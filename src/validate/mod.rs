@@ -15,11 +15,13 @@
 //! | whether a sub-select of it returns one row | `one_row` |
 //! | what a piece of it is | `words`, `query` |
 //! | its text | `deparse` |
+//! | what the functions that it calls come to | `body`, `known` |
 //! | what the source of a function writes and calls | `named`, `tokens` |
 //! | what a server lacks | `server` |
 //!
 //! Everything reads only, with the caller's rights, and calls no function that a user wrote.
 
+mod body;
 mod bounds;
 mod complaints;
 mod data;
@@ -27,6 +29,7 @@ mod deparse;
 pub mod expression;
 mod filter;
 mod gate;
+mod known;
 mod named;
 mod one_row;
 pub mod query;
@@ -93,6 +96,19 @@ fn expression_bounds_tenant(expression: &str, tenant_column: &str) -> bool {
 #[pg_extern(sql = false)]
 fn expression_keeps_to_named(expression: &str, tenant_column: &str) -> bool {
     filter::keeps_to_named(expression, tenant_column)
+}
+
+#[pg_extern(sql = false)]
+fn expression_with_known(expression: &str, functions: Vec<String>, said: Vec<String>) -> String {
+    known::with_known(expression, &functions, &said)
+}
+
+#[pg_extern(sql = false)]
+fn function_said(source: &str, parameters: Vec<String>) -> Option<String> {
+    Some(match body::said(source, &parameters)? {
+        body::Said::Constant(value) => value,
+        body::Said::OfArguments => String::new(),
+    })
 }
 
 #[pg_extern(sql = false)]

@@ -170,4 +170,36 @@ pub const CASES: &[Case] = &[
         "{T}CREATE TABLE {s}.m (u name, tenant uuid); {RLS}CREATE POLICY p ON {s}.t USING (tenant_id IN (SELECT m.tenant FROM {s}.m WHERE m.u = session_user))",
         "{T}CREATE TABLE {s}.m (\"USER\" name, tenant uuid); {RLS}CREATE POLICY p ON {s}.t USING (tenant_id IN (SELECT m.tenant FROM {s}.m WHERE m.\"USER\" = 'USER'))",
     ),
+    // What a function says that asks nobody.
+    case(
+        "policy-always-true",
+        "policy p on {s}.t",
+        "{T}CREATE FUNCTION {s}.ok(uuid) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS 'SELECT true'; {RLS}CREATE POLICY p ON {s}.t USING ({s}.ok(tenant_id))",
+        "{T}CREATE FUNCTION {s}.ok(uuid) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS 'SELECT $1 = current_tenant_id()'; {RLS}CREATE POLICY p ON {s}.t USING ({s}.ok(tenant_id))",
+    ),
+    case(
+        "policy-always-true",
+        "policy p on {s}.t",
+        "CREATE FUNCTION {s}.sees(tenant uuid) RETURNS boolean LANGUAGE plpgsql STABLE PARALLEL SAFE AS 'BEGIN RETURN tenant IS NOT NULL; END'; {OPEN}((SELECT {s}.sees(tenant_id)))",
+        // It is told who asks.
+        "CREATE FUNCTION {s}.sees(tenant uuid, mine uuid) RETURNS boolean LANGUAGE plpgsql STABLE PARALLEL SAFE AS 'BEGIN RETURN tenant = mine; END'; {OPEN}((SELECT {s}.sees(tenant_id, current_tenant_id())))",
+    ),
+    case(
+        "policy-always-true",
+        "policy p on {s}.t",
+        "{T}CREATE FUNCTION {s}.is_admin() RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE RETURN NOT false; {RLS}CREATE POLICY p ON {s}.t USING (tenant_id = current_tenant_id() OR (SELECT {s}.is_admin()))",
+        "{T}CREATE FUNCTION {s}.is_admin() RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE RETURN has_tenant_role('admin'); {RLS}CREATE POLICY p ON {s}.t USING (tenant_id = current_tenant_id() OR (SELECT {s}.is_admin()))",
+    ),
+    case(
+        "policy-without-tenant",
+        "policy p on {s}.t",
+        "{T}CREATE FUNCTION {s}.is_open(note text) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS $$ SELECT note = 'public' $$; {RLS}CREATE POLICY p ON {s}.t USING (tenant_id = current_tenant_id() OR {s}.is_open(note))",
+        "{T}CREATE FUNCTION {s}.is_open(note text) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS $$ SELECT note = 'public' $$; {RLS}CREATE POLICY p ON {s}.t USING (tenant_id = current_tenant_id() AND {s}.is_open(note))",
+    ),
+    case(
+        "policy-hard-coded",
+        "policy p on {s}.t",
+        "{T}CREATE FUNCTION {s}.tenant() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE AS $$ SELECT '00000000-0000-0000-0000-000000000001'::uuid $$; {RLS}CREATE POLICY p ON {s}.t USING (tenant_id = {s}.tenant())",
+        "{T}CREATE FUNCTION {s}.tenant() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE AS $$ SELECT nullif(current_setting('app.x'), '00000000-0000-0000-0000-000000000001')::uuid $$; {RLS}CREATE POLICY p ON {s}.t USING (tenant_id = {s}.tenant())",
+    ),
 ];
