@@ -290,8 +290,10 @@ impl Row {
     /// The column as an oid.
     pub fn oid(&self, name: &CStr) -> pg_sys::Oid {
         self.value(name)
-            .and_then(|(datum, _)| u32::try_from(datum.value()).ok())
-            .map_or(pg_sys::InvalidOid, pg_sys::Oid::from)
+            // Postgres extends the sign of four bytes that it reads from a row.
+            .map_or(pg_sys::InvalidOid, |(datum, _)| {
+                pg_sys::Oid::from(datum.value() as u32)
+            })
     }
 }
 
