@@ -21,6 +21,7 @@ mod report;
 mod services;
 mod shadow;
 mod status;
+mod text;
 mod validate;
 
 use pgrx::prelude::*;

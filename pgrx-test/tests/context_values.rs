@@ -3,7 +3,7 @@
 mod context_setup;
 
 use context_setup::{A, B, BODIES, TENANT, World};
-use pgrx_test::fixture::{ClientExt, Database, Server, expect_error};
+use pgrx_test::fixture::{ClientExt, Server, expect_error};
 
 fn tenant_setting(server: &'static Server) -> World {
     let world = World::empty(server);
@@ -291,40 +291,6 @@ fn a_thousand_switches_in_one_transaction() {
         client.ok(&format!("SET LOCAL app.current_tenant_id = '{tenant}'"));
         assert_eq!(client.text(TENANT).as_deref(), Some(tenant));
     }
-}
-
-/// A value that is not valid in Rust's strings must not be read as another one.
-#[test]
-fn in_a_database_of_another_encoding_names_are_not_mixed_up() {
-    let database = Database::in_encoding(Server::preloaded(), "LATIN1");
-    let app = database.role("app");
-    let mut admin = database.superuser();
-    admin.ok("CREATE EXTENSION pg_tenancy;
-         SELECT tenancy.bind(tenant_type => 'text', tenant_setting => 'app.current_tenant_id')");
-    let mut client = database.connect(&app);
-    for name in ["M\u{fc}ller", "M\u{f6}ller"] {
-        for set in [
-            format!("SET app.current_tenant_id = '{name}'"),
-            format!("SELECT set_config('app.current_org_id', '{name}', true)"),
-        ] {
-            expect_error(&client.error(&set), "22P02", "UTF8");
-        }
-        // Nobody judges it as the session begins.
-        admin.ok(&format!(
-            "ALTER ROLE {app} SET app.current_tenant_id = '{name}'"
-        ));
-        let mut brought = database.connect(&app);
-        expect_error(
-            &brought.error("SELECT current_tenant_id_text()"),
-            "22P02",
-            "UTF8",
-        );
-    }
-    client.ok("BEGIN; SET LOCAL app.current_tenant_id = 'Mueller'");
-    assert_eq!(
-        client.text("SELECT current_tenant_id_text()").as_deref(),
-        Some("Mueller")
-    );
 }
 
 /// Else whoever sets them would decide which of his memberships count.

@@ -15,6 +15,7 @@ use crate::checks::keys::Table;
 use crate::error::{Error, Kind, OrRaise, Result};
 use crate::policy::subtransaction::{attempt, sqlstate};
 use crate::policy::{apply, spi};
+use crate::text::Argument;
 
 /// How many notices of progress a run gives, about.
 const NOTICES: usize = 100;
@@ -202,7 +203,7 @@ fn for_all(command: &str, stop_at_error: bool) -> Result<Vec<Outcome>> {
 
 #[pg_extern(sql = false)]
 fn for_each_tenant(
-    command: Option<&str>,
+    command: Option<Argument>,
     stop_at_error: Option<bool>,
     unbound: Option<bool>,
 ) -> TableIterator<
@@ -232,7 +233,7 @@ fn for_each_tenant(
         }
         service::require_service_session()?;
         require_bound(unbound)?;
-        for_all(command, stop_at_error)
+        for_all(&command, stop_at_error)
     };
     TableIterator::new(run().or_raise())
 }

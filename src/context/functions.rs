@@ -10,6 +10,7 @@ use super::model::Resolved;
 use super::{questions, resolve, setting};
 use crate::binding::{self, Binding};
 use crate::error::{Error, Kind, OrRaise, Result};
+use crate::text::Argument;
 
 #[pg_extern(sql = false)]
 fn current_tenant_user_id() -> Option<String> {
@@ -39,9 +40,9 @@ fn is_super_admin() -> bool {
 }
 
 #[pg_extern(sql = false)]
-fn has_tenant_role(role: Option<&str>) -> bool {
+fn has_tenant_role(role: Option<Argument>) -> bool {
     let Some(role) = role else { return false };
-    with_tenant(|resolved, _| resolved.has_role_in(&[role])).or_raise()
+    with_tenant(|resolved, _| resolved.has_role_in(&[&*role])).or_raise()
 }
 
 #[pg_extern(sql = false)]
@@ -81,8 +82,9 @@ fn user_tenant_ids_text() -> Vec<String> {
 }
 
 #[pg_extern(sql = false)]
-fn set_tenant_context(user_id: Option<&str>, tenant_id: Option<&str>) {
-    set_context(user_id.unwrap_or_default(), tenant_id.unwrap_or_default()).or_raise();
+fn set_tenant_context(user_id: Option<Argument>, tenant_id: Option<Argument>) {
+    let (user, tenant) = (user_id.as_deref(), tenant_id.as_deref());
+    set_context(user.unwrap_or_default(), tenant.unwrap_or_default()).or_raise();
 }
 
 #[pg_extern(sql = false)]

@@ -15,6 +15,7 @@ use crate::binding::{Binding, Query};
 use crate::catalog;
 use crate::error::{Error, Kind, Result};
 use crate::registry::ActingRole;
+use crate::text;
 
 /// What a lookup sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +47,7 @@ pub fn look_up(binding: &Binding, asked: &Asked, snapshot: Snapshot) -> Result<R
         return Ok(Resolved::trusted(asked, is_active()?, role));
     };
     let mut memberships = match &asked.user {
-        Some(user) => memberships(binding, query, user, snapshot)?,
+        Some(user) => memberships(binding, query, user, snapshot)?.named,
         None => Vec::new(),
     };
     if let Some(query) = &binding.tenants_query
@@ -62,20 +63,32 @@ pub fn look_up(binding: &Binding, asked: &Asked, snapshot: Snapshot) -> Result<R
     Ok(Resolved::among(asked, memberships, role))
 }
 
-/// The active memberships of a user, one a tenant, in the order of their tenants' spelling.
+/// The memberships of a user.
+pub struct Memberships {
+    /// One a tenant, in the order of their tenants' spelling.
+    pub named: Vec<Membership>,
+    /// Whether there are others, in tenants that nobody can name: see `text`.
+    pub others: bool,
+}
+
+/// The memberships of a user that a query gives.
 pub fn memberships(
     binding: &Binding,
     query: &Query,
     user: &str,
     snapshot: Snapshot,
-) -> Result<Vec<Membership>> {
+) -> Result<Memberships> {
     let mut found: Vec<Membership> = Vec::new();
+    let mut others = false;
     run(
         query,
         |_| user_datum(query.parameter_type, user),
         snapshot,
         |row| {
-            let tenant = row.tenant(1, binding.tenant_type)?;
+            let Some(tenant) = row.tenant(1, binding.tenant_type)? else {
+                others = true;
+                return Ok(());
+            };
             let role = row.text(2).map(String::into_boxed_str);
             let position = match found
                 .iter()
@@ -100,7 +113,10 @@ pub fn memberships(
             .sort_by_key(|role| core::cmp::Reverse(binding.rank(role)));
     }
     found.sort_by_cached_key(|membership| membership.tenant.to_string());
-    Ok(found)
+    Ok(Memberships {
+        named: found,
+        others,
+    })
 }
 
 /// The role that a user has by the table of roles.
@@ -137,7 +153,7 @@ fn active_tenants(
     let mut active = Vec::with_capacity(tenants.len());
     let array = |element_type| tenant_array(element_type, tenants);
     run(query, array, snapshot, |row| {
-        active.push(row.tenant(1, binding.tenant_type)?);
+        active.extend(row.tenant(1, binding.tenant_type)?);
         Ok(())
     })?;
     Ok(active)
@@ -158,15 +174,17 @@ impl Row {
         (!is_null).then_some(datum)
     }
 
+    /// The text in a column; a role that nobody can name is none.
     fn text(&self, number: i32) -> Option<String> {
-        // SAFETY: the statement casts the column to text.
+        // SAFETY: the statement casts the column to text, or it is one.
         self.datum(number)
-            .and_then(|datum| unsafe { String::from_datum(datum, false) })
+            .and_then(|datum| unsafe { text::of_value(datum) })
+            .map(str::to_owned)
     }
 
     /// The tenant in a column of exactly that type: it may be another than the one that the binding has
-    /// seen, if the table was altered while the lookup waited for it.
-    fn tenant(&self, number: i32, tenant_type: TenantType) -> Result<TenantId> {
+    /// seen, if the table was altered while the lookup waited for it. `None` where nobody can name it.
+    fn tenant(&self, number: i32, tenant_type: TenantType) -> Result<Option<TenantId>> {
         // SAFETY: the description of SPI's row.
         let type_oid = unsafe { pg_sys::SPI_gettypeid(self.description, number) };
         if tenant_type_of(type_oid) != Some(tenant_type) {
@@ -182,20 +200,21 @@ impl Row {
         let missing = || Error::new(Kind::Internal, "a bound tenant column holds no value");
         let datum = self.datum(number).ok_or_else(missing)?;
         // SAFETY: a uuid datum points to 16 bytes; the other types are read as their own.
-        Ok(match tenant_type {
+        Ok(Some(match tenant_type {
             TenantType::Uuid => unsafe {
                 TenantId::Uuid(uuid::Uuid::from_bytes(*datum.cast_mut_ptr::<[u8; 16]>()))
             },
-            TenantType::Text => {
-                TenantId::Text(self.text(number).ok_or_else(missing)?.into_boxed_str())
-            }
+            TenantType::Text => match self.text(number) {
+                Some(tenant) => TenantId::Text(tenant.into_boxed_str()),
+                None => return Ok(None),
+            },
             TenantType::Bigint => {
                 TenantId::Bigint(unsafe { i64::from_datum(datum, false) }.ok_or_else(missing)?)
             }
             TenantType::Integer => TenantId::Bigint(i64::from(
                 unsafe { i32::from_datum(datum, false) }.ok_or_else(missing)?,
             )),
-        })
+        }))
     }
 }
 

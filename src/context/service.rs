@@ -16,6 +16,7 @@ use crate::binding::{self, Binding};
 use crate::cache::generation;
 use crate::catalog;
 use crate::error::{Error, Kind, OrRaise, Result};
+use crate::text::Argument;
 use crate::{gucs, registry};
 
 /// What was judged, as far as no message tells of a change.
@@ -156,7 +157,7 @@ fn require_tenant() -> Result<()> {
 }
 
 #[pg_extern(sql = false)]
-fn as_tenant(tenant: Option<&str>) {
+fn as_tenant(tenant: Option<Argument>) {
     let run = || {
         let tenant = tenant.ok_or_else(|| {
             Error::new(Kind::NullValueNotAllowed, "argument \"tenant\" is null")
@@ -164,7 +165,7 @@ fn as_tenant(tenant: Option<&str>) {
         })?;
         let binding = binding::required()?;
         require_service_session()?;
-        let tenant = spelled(&binding, tenant)?;
+        let tenant = spelled(&binding, &tenant)?;
         for (name, value) in wanted(&binding, &tenant) {
             setting::define(&name);
             setting::set_local(&name, &value);

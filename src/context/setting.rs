@@ -15,7 +15,7 @@ use pgrx::prelude::*;
 use super::identity::Malformed;
 use super::{hot, validate};
 use crate::gucs::{self, ContextScope};
-use crate::{catalog, pg_compat};
+use crate::{catalog, pg_compat, text};
 
 /// Defined in every process that loads the library: known before any binding can be read.
 pub const DEFAULT_NAMES: [&str; 5] = [
@@ -139,7 +139,7 @@ impl Setting {
 
     /// The same, exactly as it was set; an error where it cannot be read.
     pub fn exactly(&self) -> Result<Option<&str>, Malformed> {
-        self.raw().map(exactly).transpose()
+        self.raw().map(text::exactly).transpose()
     }
 
     fn raw(&self) -> Option<&CStr> {
@@ -162,13 +162,6 @@ impl Setting {
         let text = unsafe { CStr::from_ptr(value) };
         (!text.is_empty()).then_some(text)
     }
-}
-
-/// The text of a value. In a database of another encoding than UTF8 its bytes may be none.
-pub fn exactly(value: &CStr) -> Result<&str, Malformed> {
-    value.to_str().map_err(|_| Malformed {
-        type_name: "UTF8 string",
-    })
 }
 
 /// Makes the setting a variable of ours, if nobody else has. Returns whether it is one.

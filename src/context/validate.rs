@@ -8,17 +8,18 @@ use std::ffi::CStr;
 use super::claims::{Claims, Fault};
 use super::identity::Malformed;
 use super::model::Asked;
+use super::service;
 use super::setting::{SERVICE_SETTING, Setting};
-use super::{service, setting};
 use crate::binding::{self, Binding};
 use crate::error::{Error, Kind, Result};
+use crate::text;
 
 /// Judges one value as it is set. Without a binding nothing can be said about it.
 pub fn value(name: &str, value: &CStr) -> Result<()> {
     let Ok(Some(binding)) = binding::current() else {
         return Ok(());
     };
-    let text = || setting::exactly(value).map_err(|fault| malformed(fault, name));
+    let text = || text::exactly(value).map_err(|fault| malformed(fault, name));
     let user = |text: &str| {
         let read = binding.user_type().canonical(text).map(drop);
         read.map_err(|fault| malformed(fault, name))
@@ -134,9 +135,17 @@ fn identifiers(
 ) -> Result<(Option<String>, Option<String>)> {
     let fault = |fault| claims_error(fault, name);
     let claims = Claims::parse(text).map_err(fault)?;
-    let user = claims.identifier(&binding.user_claim).map_err(fault)?;
+    let identifier = |claim: &str| {
+        let found = claims.identifier(claim).map_err(fault)?;
+        // An escape may be of any character, whatever the document itself is written in.
+        if found.as_deref().is_some_and(|found| !text::is_same(found)) {
+            return Err(malformed(text::malformed(), name));
+        }
+        Ok(found)
+    };
+    let user = identifier(&binding.user_claim)?;
     let tenant = match &binding.tenant_claim {
-        Some(claim) => claims.identifier(claim).map_err(fault)?,
+        Some(claim) => identifier(claim)?,
         None => None,
     };
     Ok((user, tenant))

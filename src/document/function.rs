@@ -12,6 +12,7 @@ use super::{access, answer};
 use crate::cache::generation;
 use crate::catalog;
 use crate::error::{Error, Kind, OrRaise, Result};
+use crate::text::Argument;
 
 macro_rules! sql_function {
     ($(#[$documentation:meta])* $name:ident, $info:ident, $body:expr) => {
@@ -54,8 +55,8 @@ fn own(_fcinfo: pg_sys::FunctionCallInfo) -> Result<pg_sys::Datum> {
 
 fn of_user(fcinfo: pg_sys::FunctionCallInfo) -> Result<pg_sys::Datum> {
     // SAFETY: the function is strict and takes a text.
-    let user: Option<String> = unsafe { pg_getarg(fcinfo, 0) };
-    access::of_user(&user.unwrap_or_default(), datum)
+    let user: Option<Argument> = unsafe { pg_getarg(fcinfo, 0) };
+    access::of_user(user.as_deref().unwrap_or_default(), datum)
 }
 
 /// A copy in the caller's memory.

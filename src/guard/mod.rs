@@ -8,7 +8,8 @@ mod rules;
 
 pub use cascade::{end_transaction, ends, starts};
 
-use pgrx::FromDatum;
+use std::ffi::CStr;
+
 use pgrx::pg_sys::panic::pgrx_extern_c_guard;
 use pgrx::prelude::*;
 
@@ -17,11 +18,11 @@ use crate::binding::{self, Binding, BoundTable, Rank, is_built_in};
 use crate::cache::generation;
 use crate::catalog;
 use crate::context::identity::TenantId;
-use crate::context::lookup::{self, Snapshot};
-use crate::context::model::Membership;
+use crate::context::lookup::{self, Memberships, Snapshot};
 use crate::context::resolve;
 use crate::error::{Error, Kind, OrRaise, Result};
 use crate::registry;
+use crate::text;
 
 macro_rules! trigger_function {
     ($(#[$documentation:meta])* $name:ident, $info:ident, $body:expr) => {
@@ -283,6 +284,27 @@ fn refusal(fired: &Fired, reason: &str) -> Error {
     .hint("Let a tenant admin grant roles up to his own, or name the role in identity_writers of tenancy.bind.")
 }
 
+/// What a column says.
+enum Said {
+    Nothing,
+    Text(String),
+    /// Text that is none for us: lookups pass over it. See `text`.
+    Unreadable,
+}
+
+impl Said {
+    fn of(text: Option<&str>) -> Self {
+        text.map_or(Self::Unreadable, |text| Self::Text(text.to_owned()))
+    }
+
+    fn text(self) -> Option<String> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Nothing | Self::Unreadable => None,
+        }
+    }
+}
+
 /// Reads the identity columns of a row.
 struct Reader<'a> {
     fired: &'a Fired,
@@ -364,7 +386,8 @@ impl Reader<'_> {
         (number > 0).then_some(number)
     }
 
-    fn text(&self, row: pg_sys::HeapTuple, column: &str) -> Result<Option<String>> {
+    /// What a column says, as lookups read it.
+    fn text(&self, row: pg_sys::HeapTuple, column: &str) -> Result<Said> {
         let name = catalog::c_string(column);
         // SAFETY: catalog lookups by name; the value is of the column's type.
         unsafe {
@@ -373,14 +396,14 @@ impl Reader<'_> {
                 return Err(refusal(self.fired, "an identity column is missing"));
             }
             let Some(datum) = self.value(row, number) else {
-                return Ok(None);
+                return Ok(Said::Nothing);
             };
             let declared = pg_sys::get_atttype(self.fired.relation_oid(), number);
             let type_oid = pg_sys::getBaseType(declared);
             if type_oid == pg_sys::TEXTOID {
-                return Ok(String::from_datum(datum, false));
+                return Ok(Said::of(text::of_value(datum)));
             }
-            // As lookups read it: `character(n)` loses its blanks and a boolean is spelled out.
+            // `character(n)` loses its blanks and a boolean is spelled out.
             let mut cast = pg_sys::InvalidOid;
             if is_built_in(type_oid)
                 && pg_sys::find_coercion_pathway(
@@ -391,13 +414,12 @@ impl Reader<'_> {
                 ) == pg_sys::CoercionPathType::COERCION_PATH_FUNC
             {
                 let text = pg_sys::OidFunctionCall1Coll(cast, pg_sys::DEFAULT_COLLATION_OID, datum);
-                return Ok(String::from_datum(text, false));
+                return Ok(Said::of(text::of_value(text)));
             }
             let (mut output, mut is_varlena) = (pg_sys::InvalidOid, false);
             pg_sys::getTypeOutputInfo(type_oid, &mut output, &mut is_varlena);
-            Ok(catalog::string_from(pg_sys::OidOutputFunctionCall(
-                output, datum,
-            )))
+            let spelled = pg_sys::OidOutputFunctionCall(output, datum);
+            Ok(Said::of(text::read(CStr::from_ptr(spelled).to_bytes())))
         }
     }
 
@@ -407,10 +429,10 @@ impl Reader<'_> {
 
     /// A membership as a grant: of which rank, and whether in the actor's tenant.
     fn grant(&self, row: pg_sys::HeapTuple, tenant: Option<&TenantId>) -> Result<Grant> {
-        let row_tenant = self.text(row, &self.binding.membership_tenant)?;
+        let row_tenant = self.text(row, &self.binding.membership_tenant)?.text();
         let row_tenant = row_tenant.and_then(|text| self.binding.tenant_type.parse(&text).ok());
         let role = match &self.binding.membership_role {
-            Some(column) => self.text(row, column)?,
+            Some(column) => self.text(row, column)?.text(),
             None => None,
         };
         Ok(Grant {
@@ -433,8 +455,15 @@ impl Reader<'_> {
             // Judged as a role by itself.
             return Ok(Rank::Member);
         }
-        let Some(user) = self.text(row, &self.binding.membership_user)? else {
-            return Ok(Rank::Member);
+        let user = match self.text(row, &self.binding.membership_user)? {
+            Said::Text(user) => user,
+            Said::Nothing => return Ok(Rank::Member),
+            Said::Unreadable => {
+                return Err(refusal(
+                    self.fired,
+                    "the role of the user cannot be looked up",
+                ));
+            }
         };
         let role = lookup::role(query, &user, Snapshot::Before(self.fired.command()))?;
         Ok(self.rank(role.as_deref()))
@@ -442,7 +471,7 @@ impl Reader<'_> {
 
     /// A user's role as a grant: in the actor's tenant only if the user is in no other.
     fn role_of(&self, row: pg_sys::HeapTuple, tenant: Option<&TenantId>) -> Result<Grant> {
-        let role = self.text(row, &self.binding.role_column)?;
+        let role = self.text(row, &self.binding.role_column)?.text();
         let rank = self.rank(role.as_deref());
         if self.binding.membership.as_ref().map(|table| table.relation) == Some(self.table.relation)
         {
@@ -450,7 +479,7 @@ impl Reader<'_> {
             let kept = self.grant(row, tenant)?.kept;
             return Ok(Grant { rank, kept });
         }
-        let user = self.text(row, &self.binding.role_user)?;
+        let user = self.text(row, &self.binding.role_user)?.text();
         let (Some(query), Some(user)) = (&self.binding.membership_query, user) else {
             return Ok(Grant {
                 rank,
@@ -461,13 +490,15 @@ impl Reader<'_> {
             let snapshot = Snapshot::Before(self.fired.command());
             lookup::memberships(self.binding, query, &user, snapshot)
         };
-        let in_tenant = |memberships: &[Membership]| {
-            memberships
-                .iter()
-                .all(|membership| Some(&membership.tenant) == tenant)
+        let in_tenant = |memberships: &Memberships| {
+            !memberships.others
+                && memberships
+                    .named
+                    .iter()
+                    .all(|membership| Some(&membership.tenant) == tenant)
         };
         let active = memberships(query)?;
-        let mut inside = !active.is_empty() && in_tenant(&active);
+        let mut inside = !active.named.is_empty() && in_tenant(&active);
         if inside && let Some(query) = &self.binding.all_memberships_query {
             // One that does not count now may count again, and he would have the role there too.
             inside = in_tenant(&memberships(query)?);
