@@ -258,8 +258,9 @@ functions AS MATERIALIZED (
     SELECT f.oid AS function, pg_catalog.format('%I.%I', n.nspname, f.proname) AS name,
            -- Of null, a STRICT one returns null.
            CASE WHEN f.proisstrict AND f.pronargs > 0 AND x.said = 'true' THEN '' ELSE x.said END AS said
-    FROM (SELECT DISTINCT c.function FROM calls c) c
-    JOIN pg_catalog.pg_proc f ON f.oid = c.function JOIN pg_catalog.pg_namespace n ON n.oid = f.pronamespace
+    -- Those alone, before anything is asked of each.
+    FROM (SELECT f.* FROM pg_catalog.pg_proc f WHERE f.oid = ANY (ARRAY(SELECT DISTINCT c.function FROM calls c)) OFFSET 0) f
+    JOIN pg_catalog.pg_namespace n ON n.oid = f.pronamespace
     CROSS JOIN LATERAL (SELECT tenancy.function_said(coalesce(pg_catalog.pg_get_function_sqlbody(f.oid), f.prosrc), coalesce(f.proargnames, '{}')) AS said OFFSET 0) x
     WHERE x.said IS NOT NULL AND n.nspname <> 'tenancy'
       -- Operators of other types are somebody's functions.

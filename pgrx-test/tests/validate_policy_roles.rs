@@ -83,6 +83,17 @@ fn a_role_that_is_taken_needs_the_policy_itself() {
         superuser.ok(&remediation);
     }
     assert!(superuser.rows(FOUND).is_empty());
+    // Whoever takes it leaves his own policy behind, though others who inherit from it keep theirs.
+    superuser.ok(&format!(
+        "GRANT {taken} TO {app}; GRANT SELECT ON app.t TO {taken}; ALTER POLICY p ON app.t TO {gate}, {app}",
+        app = stage.app
+    ));
+    assert_eq!(
+        superuser.texts(FOUND),
+        [format!(
+            "table app.t for {taken}: no permissive policy for SELECT of {gate}, only for other roles"
+        )]
+    );
 }
 
 #[test]
