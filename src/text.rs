@@ -7,6 +7,7 @@
 use std::ffi::CStr;
 
 use pgrx::callconv::{Arg, ArgAbi};
+use pgrx::datum::UnboxDatum;
 use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
 };
@@ -74,16 +75,11 @@ impl core::ops::Deref for Argument<'_> {
     }
 }
 
-impl FromDatum for Argument<'_> {
-    unsafe fn from_polymorphic_datum(
-        datum: pg_sys::Datum,
-        is_null: bool,
-        _type_oid: pg_sys::Oid,
-    ) -> Option<Self> {
-        if is_null {
-            return None;
-        }
-        // SAFETY: a text, by the declaration of the function that is called.
+impl<'a> Argument<'a> {
+    /// # Safety
+    /// `datum` is a text that lives as long as the call.
+    unsafe fn of(datum: pg_sys::Datum) -> Argument<'a> {
+        // SAFETY: by the caller's promise.
         let text = unsafe { of_value(datum) }.ok_or_else(|| {
             Error::new(
                 Kind::InvalidTextRepresentation,
@@ -94,7 +90,34 @@ impl FromDatum for Argument<'_> {
             )
             .hint("Give text that is the same in UTF8 and in the encoding of this database.")
         });
-        Some(Self(text.or_raise()))
+        Argument(text.or_raise())
+    }
+}
+
+impl FromDatum for Argument<'_> {
+    unsafe fn from_polymorphic_datum(
+        datum: pg_sys::Datum,
+        is_null: bool,
+        _type_oid: pg_sys::Oid,
+    ) -> Option<Self> {
+        // SAFETY: a text, by the declaration of the function that is called.
+        (!is_null).then(|| unsafe { Self::of(datum) })
+    }
+}
+
+// SAFETY: elements of an array are read as the argument itself is.
+unsafe impl UnboxDatum for Argument<'_> {
+    type As<'src>
+        = Argument<'src>
+    where
+        Self: 'src;
+
+    unsafe fn unbox<'src>(datum: pgrx::datum::Datum<'src>) -> Argument<'src>
+    where
+        Self: 'src,
+    {
+        // SAFETY: a text, by the declaration of the function that is called.
+        unsafe { Argument::of(datum.sans_lifetime()) }
     }
 }
 

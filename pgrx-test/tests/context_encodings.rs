@@ -136,6 +136,9 @@ fn what_cannot_be_named_is_a_malformed_argument() {
         "set_tenant_context('u', 'M\u{fc}ller')",
         "get_user_tenant_context('j\u{fc}rgen')",
         "tenancy.as_tenant('M\u{fc}ller')",
+        "tenancy.bind(tenant_type => 'text', tenant_setting => 'app.t', platform_tenant => 'M\u{fc}ller')",
+        "tenancy.bind(tenant_type => 'text', tenant_setting => 'app.t', admin_roles => '{g\u{e9}rant}')",
+        "tenancy.explain_access('enforced', '1', 'SELECT', user_id => 'j\u{fc}rgen')",
     ] {
         expect_error(&admin.error(&format!("SELECT {call}")), "22P02", "ASCII");
     }

@@ -14,47 +14,50 @@ use crate::error::{Error, Kind, OrRaise, Result};
 use crate::guard;
 use crate::policy;
 use crate::registry::{self, ActingRole, PinnedSearchPath};
+use crate::text::Argument;
 
 #[pg_extern(sql = false)]
 #[allow(clippy::too_many_arguments)]
 fn bind(
-    tenant_type: Option<&str>,
-    user_setting: Option<&str>,
-    tenant_setting: Option<&str>,
-    claims_setting: Option<&str>,
-    user_claim: Option<&str>,
-    tenant_claim: Option<&str>,
+    tenant_type: Option<Argument>,
+    user_setting: Option<Argument>,
+    tenant_setting: Option<Argument>,
+    claims_setting: Option<Argument>,
+    user_claim: Option<Argument>,
+    tenant_claim: Option<Argument>,
     membership: Option<pg_sys::Oid>,
     membership_user: Option<&CStr>,
     membership_tenant: Option<&CStr>,
     membership_role: Option<&CStr>,
-    membership_active: Option<&str>,
+    membership_active: Option<Argument>,
     role_table: Option<pg_sys::Oid>,
     role_user: Option<&CStr>,
     role_column: Option<&CStr>,
     tenants: Option<pg_sys::Oid>,
     tenants_id: Option<&CStr>,
-    tenants_active: Option<&str>,
-    admin_roles: Option<Vec<Option<String>>>,
-    super_admin_roles: Option<Vec<Option<String>>>,
-    platform_tenant: Option<&str>,
+    tenants_active: Option<Argument>,
+    admin_roles: Option<Array<'_, Argument>>,
+    super_admin_roles: Option<Array<'_, Argument>>,
+    platform_tenant: Option<Argument>,
     identity_writers: Option<Vec<Option<CString>>>,
 ) {
-    let text = |value: Option<&str>| value.filter(|text| !text.is_empty()).map(str::to_owned);
+    let text = |value: Option<Argument>| {
+        let value = value.as_deref().filter(|text| !text.is_empty());
+        value.map(str::to_owned)
+    };
     let name = |value: Option<&CStr>, default: &str| {
         value.map_or(default.to_owned(), |name| {
             name.to_string_lossy().into_owned()
         })
     };
-    let list = |value: Option<Vec<Option<String>>>| {
-        value
-            .unwrap_or_default()
-            .into_iter()
-            .flatten()
-            .collect::<Vec<_>>()
+    let list = |value: Option<Array<'_, Argument>>| {
+        let values = value.iter().flat_map(Array::iter).flatten();
+        values
+            .map(|value| value.to_owned())
+            .collect::<Vec<String>>()
     };
     let checked = || -> Result<()> {
-        let tenant_type_name = tenant_type.unwrap_or("uuid");
+        let tenant_type_name = tenant_type.as_deref().unwrap_or("uuid");
         let tenant_type = TenantType::from_name(tenant_type_name).ok_or_else(|| {
             Error::new(
                 Kind::InvalidParameterValue,

@@ -11,15 +11,16 @@ use pgrx::{JsonB, pg_sys};
 use super::super::entry::given;
 use super::{GivenKey, Question, explain};
 use crate::error::{OrRaise, Result};
+use crate::text::Argument;
 
 type Row = (Option<i32>, Option<String>, Option<String>, Option<String>);
 
 fn told(
     relation: Option<pg_sys::Oid>,
     key: Result<GivenKey>,
-    command: Option<&str>,
-    user: Option<&str>,
-    tenant: Option<&str>,
+    command: Option<Argument>,
+    user: Option<Argument>,
+    tenant: Option<Argument>,
     role: Option<&CStr>,
 ) -> TableIterator<'static, Row> {
     let run = || {
@@ -27,8 +28,8 @@ fn told(
             relation: given(relation, "table")?,
             key: key?,
             command: given(command, "command")?.to_owned(),
-            user: user.map(str::to_owned),
-            tenant: tenant.map(str::to_owned),
+            user: user.map(|user| user.to_owned()),
+            tenant: tenant.map(|tenant| tenant.to_owned()),
             role: role.map(|name| name.to_string_lossy().into_owned()),
         })
     };
@@ -47,10 +48,10 @@ fn told(
 #[allow(clippy::type_complexity, reason = "pgrx wants the columns spelled out")]
 fn explain_access_by_text(
     relation: Option<pg_sys::Oid>,
-    key: Option<&str>,
-    command: Option<&str>,
-    user_id: Option<&str>,
-    tenant_id: Option<&str>,
+    key: Option<Argument>,
+    command: Option<Argument>,
+    user_id: Option<Argument>,
+    tenant_id: Option<Argument>,
     role: Option<&CStr>,
 ) -> TableIterator<
     'static,
@@ -70,9 +71,9 @@ fn explain_access_by_text(
 fn explain_access_by_json(
     relation: Option<pg_sys::Oid>,
     key: Option<JsonB>,
-    command: Option<&str>,
-    user_id: Option<&str>,
-    tenant_id: Option<&str>,
+    command: Option<Argument>,
+    user_id: Option<Argument>,
+    tenant_id: Option<Argument>,
     role: Option<&CStr>,
 ) -> TableIterator<
     'static,
