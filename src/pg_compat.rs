@@ -113,10 +113,12 @@ pub unsafe fn named_relation(
         }
         #[cfg(not(feature = "pg15"))]
         {
-            if (*entry).perminfoindex == 0 {
-                return None;
-            }
-            let permissions = pg_sys::getRTEPermissionInfo((*statement).permInfos, entry);
+            // As `getRTEPermissionInfo`, without a guarded call for each statement.
+            let place = usize::try_from((*entry).perminfoindex)
+                .ok()?
+                .checked_sub(1)?;
+            let infos = crate::lists::each::<pg_sys::RTEPermissionInfo>((*statement).permInfos);
+            let permissions = *infos.get(place)?;
             ((*permissions).requiredPerms != 0).then(|| NamedRelation {
                 relation: (*entry).relid,
                 acting_role: (*permissions).checkAsUser,

@@ -105,6 +105,20 @@ impl Server {
     }
 }
 
+/// Kilobytes of memory that belong to a backend alone.
+pub fn anonymous_memory(process: i64) -> i64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
+    let memory = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"))
+        .expect("Linux");
+    memory
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .expect("a number")
+}
+
 const TEMPLATE_NAME: &str = "with_pg_tenancy";
 
 /// Makes the database that those with the extension are copied from, if no other test executable

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use document_setup::{A, ANN, BOB, OWN, World, at};
 use pgrx_test::exec;
-use pgrx_test::fixture::{ClientExt, Database, Server};
+use pgrx_test::fixture::{ClientExt, Database, Server, anonymous_memory};
 use pgrx_test::standby;
 
 const TRIGGERS: &str = "SELECT t.tgrelid::regclass, t.tgname, t.tgenabled, t.tgtype,
@@ -205,19 +205,6 @@ fn a_standby_sees_a_replayed_change_at_once() {
     assert_eq!(sessions[0].0.text(status).as_deref(), Some("on"));
 }
 
-/// Kilobytes of memory that belong to the process alone.
-fn anonymous(pid: i64) -> i64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"));
-    line.unwrap()
-        .trim()
-        .trim_end_matches(" kB")
-        .parse()
-        .unwrap()
-}
-
 /// Ten thousand users with 9 kB each, of which one megabyte is kept.
 #[test]
 fn memory_does_not_grow_with_users() {
@@ -244,9 +231,9 @@ fn memory_does_not_grow_with_users() {
         }
     };
     walk(1, 1001);
-    let before = anonymous(pid);
+    let before = anonymous_memory(pid);
     walk(1001, 10_001);
-    let after = anonymous(pid);
+    let after = anonymous_memory(pid);
     assert!(
         after - before < 8_000,
         "{before} kB before, {after} kB after"

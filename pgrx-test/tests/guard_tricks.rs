@@ -3,7 +3,7 @@
 mod guard_support;
 
 use guard_support::*;
-use pgrx_test::fixture::{ClientExt, expect_error};
+use pgrx_test::fixture::{ClientExt, anonymous_memory, expect_error};
 
 const PROMOTE: &str = "UPDATE platform.organization_members SET role = 'owner' WHERE id = 1";
 
@@ -303,19 +303,6 @@ fn foreign_keys_cascade_in_sessions_that_ask_for_no_context() {
     expect_error(&error, "42501", "identity columns");
 }
 
-/// Kilobytes of memory that belong to the process alone.
-fn anonymous(pid: i64) -> i64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"));
-    line.unwrap()
-        .trim()
-        .trim_end_matches(" kB")
-        .parse()
-        .unwrap()
-}
-
 /// Four hundred thousand accounts, a tenth with a membership, in a session that a pooler keeps.
 #[test]
 fn what_cascades_is_remembered_no_longer_than_it_takes() {
@@ -332,11 +319,11 @@ fn what_cascades_is_remembered_no_longer_than_it_takes() {
     assert_eq!(session.text("SELECT current_tenant_id()"), None);
     session.ok(&close_account(LEAVER));
     let pid = session.int("SELECT pg_backend_pid()");
-    let before = anonymous(pid);
+    let before = anonymous_memory(pid);
     session.ok("BEGIN; DELETE FROM platform.accounts");
-    let during = anonymous(pid);
+    let during = anonymous_memory(pid);
     session.ok("COMMIT");
-    let after = anonymous(pid);
+    let after = anonymous_memory(pid);
     assert_eq!(
         session.int("SELECT count(*) FROM platform.organization_members"),
         0

@@ -337,18 +337,35 @@ pub fn require_comparable(column: &Column) -> Result<()> {
     equality(column).map(drop)
 }
 
+/// Types that read an identifier and keep less than all of it.
+const CUTS_OR_ROUNDS: [pg_sys::Oid; 10] = [
+    pg_sys::CHAROID,
+    pg_sys::FLOAT4OID,
+    pg_sys::FLOAT8OID,
+    pg_sys::MONEYOID,
+    pg_sys::DATEOID,
+    pg_sys::TIMEOID,
+    pg_sys::TIMETZOID,
+    pg_sys::TIMESTAMPOID,
+    pg_sys::TIMESTAMPTZOID,
+    pg_sys::INTERVALOID,
+];
+
 /// The qualified equality operator of the column's type, and the type of its right side: one that reads
 /// all of an identifier. What is cut off would leave somebody else's.
 pub fn equality(column: &Column) -> Result<(String, pg_sys::Oid)> {
     match column.base_type {
         // There is such an operator, and indexes know it.
         pg_sys::NAMEOID => return Ok(("OPERATOR(pg_catalog.=)".to_owned(), pg_sys::TEXTOID)),
-        pg_sys::CHAROID => {
+        type_oid if CUTS_OR_ROUNDS.contains(&type_oid) => {
             return Err(Error::new(
                 Kind::FeatureNotSupported,
-                "a column of type \"char\" cannot carry identity",
+                format!(
+                    "a column of type {} cannot carry identity",
+                    column.type_name()
+                ),
             )
-            .detail("It holds the first byte of an identifier.")
+            .detail("What it does not hold of an identifier would tell it from another's.")
             .hint("Bind a column of a type such as uuid, text or bigint."));
         }
         _ => {}

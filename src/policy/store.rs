@@ -248,8 +248,14 @@ pub fn save(row: &Row, previous: Option<&Row>) -> Result<()> {
         return Ok(());
     }
     let caller = catalog::current_role_name();
-    let named = |row: &Row| (row.schema_name.clone(), row.table_name.clone());
-    if previous.is_none_or(|previous| named(previous) != named(row)) {
+    let stood_elsewhere = match previous {
+        Some(previous) => {
+            (&previous.schema_name, &previous.table_name) != (&row.schema_name, &row.table_name)
+        }
+        // Perhaps that of a table which had the name before.
+        None => named(&row.schema_name, &row.table_name)?.is_some(),
+    };
+    if stood_elsewhere {
         follow_renames()?;
     }
     let _role = ActingRole::new(extension_owner()?);
