@@ -111,15 +111,16 @@ fn every_shape_is_as_precise_as_it_was() {
     });
 }
 
+// What is switched off counts as dear, and would be compiled and optimized before it runs.
 #[test]
 fn other_ways_to_join() {
     hold(
         &[
-            "SET LOCAL enable_hashjoin = off",
-            "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off",
-            "SET LOCAL enable_nestloop = off",
-            "SET LOCAL enable_nestloop = off; SET LOCAL enable_hashjoin = off",
-            "SET LOCAL enable_memoize = off; SET LOCAL enable_material = off",
+            "SET LOCAL jit = off; SET LOCAL enable_hashjoin = off",
+            "SET LOCAL jit = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off",
+            "SET LOCAL jit = off; SET LOCAL enable_nestloop = off",
+            "SET LOCAL jit = off; SET LOCAL enable_nestloop = off; SET LOCAL enable_hashjoin = off",
+            "SET LOCAL jit = off; SET LOCAL enable_memoize = off; SET LOCAL enable_material = off",
         ],
         nearly_as_precise,
     );
@@ -129,10 +130,10 @@ fn other_ways_to_join() {
 fn other_ways_to_scan_and_group() {
     hold(
         &[
-            "SET LOCAL enable_seqscan = off",
-            "SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off",
-            "SET LOCAL enable_hashagg = off",
-            "SET LOCAL jit_above_cost = 0; SET LOCAL jit_inline_above_cost = 0; SET LOCAL jit_optimize_above_cost = 0",
+            "SET LOCAL jit = off; SET LOCAL enable_seqscan = off",
+            "SET LOCAL jit = off; SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off",
+            "SET LOCAL jit = off; SET LOCAL enable_hashagg = off",
+            "SET LOCAL jit = on; SET LOCAL jit_above_cost = 0; SET LOCAL jit_inline_above_cost = -1; SET LOCAL jit_optimize_above_cost = -1",
         ],
         nearly_as_precise,
     );
