@@ -86,13 +86,3 @@ CREATE FUNCTION clear_tenant_context() RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'clear_tenant_context_wrapper';
 COMMENT ON FUNCTION clear_tenant_context() IS
     'ends the context to the end of the transaction';
-
--- Said where the default privileges of the server may have taken it away.
-GRANT EXECUTE ON FUNCTION
-    current_tenant_id(), current_tenant_id_text(), current_tenant_id_bigint(),
-    tenancy.current_tenant_id_required(), tenancy.current_tenant_id_text_required(),
-    tenancy.current_tenant_id_bigint_required(), current_tenant_user_id(), current_tenant_role(),
-    is_tenant_admin(), is_super_admin(), has_tenant_role(text), user_tenant_ids(), user_tenant_ids_text(),
-    get_user_tenant_context(), get_user_tenant_context(text), set_tenant_context(text, text),
-    clear_tenant_context()
-    TO PUBLIC;

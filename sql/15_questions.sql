@@ -67,13 +67,3 @@ CREATE FUNCTION tenancy.is_super_admin_or_not() RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE COST 1 AS 'MODULE_PATHNAME', 'pg_tenancy_super_or_not';
 COMMENT ON FUNCTION tenancy.is_super_admin_or_not() IS
     'called by policies: whether the user is a super admin; false without a tenant';
-
--- As in 10_context.
-GRANT EXECUTE ON FUNCTION
-    tenancy.platform_tenant_id_required(), tenancy.platform_tenant_id_text_required(),
-    tenancy.platform_tenant_id_bigint_required(), tenancy.current_user_id_uuid_required(),
-    tenancy.current_user_id_text_required(), tenancy.current_user_id_bigint_required(),
-    tenancy.user_tenant_ids_required(), tenancy.user_tenant_ids_text_required(),
-    tenancy.user_tenant_ids_bigint_required(), tenancy.is_tenant_admin_required(),
-    tenancy.is_tenant_admin_or_not(), tenancy.is_super_admin_required(), tenancy.is_super_admin_or_not()
-    TO PUBLIC;

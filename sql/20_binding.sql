@@ -10,9 +10,6 @@ CREATE FUNCTION tenancy.guard_identity() RETURNS trigger
 COMMENT ON FUNCTION tenancy.guard_identity() IS
     'trigger on bound tables: refuses writes to user, tenant, role and active columns by roles that may not, with 42501';
 
--- The triggers are made with the rights of the tables' owners, also where default privileges leave these none.
-GRANT EXECUTE ON FUNCTION tenancy.invalidate_context(), tenancy.guard_identity() TO PUBLIC;
-
 -- The registry announces its own changes: a restore writes it without tenancy.bind().
 CREATE TRIGGER tenancy_invalidate BEFORE INSERT OR UPDATE OR DELETE ON tenancy.binding_definition
     FOR EACH ROW EXECUTE FUNCTION tenancy.invalidate_context();

@@ -88,8 +88,6 @@ LANGUAGE c VOLATILE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'tenant_column_immutable';
 COMMENT ON FUNCTION tenancy.tenant_column_immutable() IS
 'trigger of protected tables: refuses to move a row to another tenant';
--- As in 20_binding.
-GRANT EXECUTE ON FUNCTION tenancy.tenant_column_immutable() TO PUBLIC;
 
 CREATE FUNCTION tenancy.protection_drift(schema_name name, table_name name)
 RETURNS text

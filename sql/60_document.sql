@@ -16,8 +16,6 @@ CREATE FUNCTION tenancy.invalidate_document() RETURNS trigger
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pg_tenancy_invalidate_document';
 COMMENT ON FUNCTION tenancy.invalidate_document() IS
     'trigger on sources of the context document: tells every session, when the transaction commits, that they changed';
--- As in 20_binding.
-GRANT EXECUTE ON FUNCTION tenancy.invalidate_document() TO PUBLIC;
 
 CREATE TRIGGER tenancy_document BEFORE INSERT OR UPDATE OR DELETE ON tenancy.context_registration
     FOR EACH ROW EXECUTE FUNCTION tenancy.invalidate_document();

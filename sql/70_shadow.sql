@@ -90,17 +90,6 @@ CREATE FUNCTION tenancy.shadow_is_super_admin() RETURNS boolean
 COMMENT ON FUNCTION tenancy.shadow_is_super_admin() IS
     'for shadow mode: as tenancy.is_super_admin_required(), and false wherever that would raise';
 
--- A statement must not fail for want of what only shadow mode puts into it.
-GRANT EXECUTE ON FUNCTION
-    tenancy.shadow_denied(regclass, text, integer, regrole, boolean, VARIADIC "any"),
-    tenancy.shadow_mark("any"), tenancy.shadow_tenant_id(), tenancy.shadow_tenant_id_text(),
-    tenancy.shadow_tenant_id_bigint(), tenancy.shadow_platform_tenant_id(),
-    tenancy.shadow_platform_tenant_id_text(), tenancy.shadow_platform_tenant_id_bigint(),
-    tenancy.shadow_user_id_uuid(), tenancy.shadow_user_id_text(), tenancy.shadow_user_id_bigint(),
-    tenancy.shadow_user_tenant_ids(), tenancy.shadow_user_tenant_ids_text(),
-    tenancy.shadow_user_tenant_ids_bigint(), tenancy.shadow_is_tenant_admin(), tenancy.shadow_is_super_admin()
-    TO PUBLIC;
-
 CREATE FUNCTION tenancy.shadow_recorded(refused boolean DEFAULT false) RETURNS TABLE (
     relation regclass, command text, kind text, role text, app_user text, context_tenant text, row_tenant text,
     query_id bigint, query text, application_name text, "precision" text, confirmed boolean,

@@ -84,6 +84,8 @@ extension_sql_file!(
     requires = ["policy"]
 );
 
+extension_sql_file!("../sql/95_privileges.sql", name = "privileges", finalize);
+
 /// Runs once per process: in the postmaster under `shared_preload_libraries`, else in the backend
 /// that first needs the library. Must not touch the catalog: there may be no transaction.
 #[allow(non_snake_case)]
