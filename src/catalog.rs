@@ -50,6 +50,19 @@ pub unsafe fn string_from(pointer: *const core::ffi::c_char) -> Option<String> {
     )
 }
 
+/// A value as its type's output function spells it.
+///
+/// # Safety
+/// `value` is of that type, and not null.
+pub unsafe fn spelled(value: pg_sys::Datum, type_oid: pg_sys::Oid) -> Option<String> {
+    let (mut output, mut is_varlena) = (pg_sys::InvalidOid, false);
+    // SAFETY: by the caller's promise.
+    unsafe {
+        pg_sys::getTypeOutputInfo(type_oid, &mut output, &mut is_varlena);
+        string_from(pg_sys::OidOutputFunctionCall(output, value))
+    }
+}
+
 /// Quotes an identifier as Postgres does, only where it needs it.
 pub fn quote_identifier(name: &str) -> String {
     let name = c_string(name);

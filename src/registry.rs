@@ -279,12 +279,8 @@ impl Row {
     /// The column as text, by its type's output function.
     pub fn text(&self, name: &CStr) -> Option<String> {
         let (datum, type_oid) = self.value(name)?;
-        let (mut output, mut is_varlena) = (pg_sys::InvalidOid, false);
         // SAFETY: a value of that type.
-        unsafe {
-            pg_sys::getTypeOutputInfo(type_oid, &mut output, &mut is_varlena);
-            catalog::string_from(pg_sys::OidOutputFunctionCall(output, datum))
-        }
+        unsafe { catalog::spelled(datum, type_oid) }
     }
 
     /// The column as an oid.

@@ -139,6 +139,7 @@ impl Written {
         // SAFETY: the list belongs to the query, which has not ended; its relations are open.
         unsafe { lists::each::<pg_sys::ResultRelInfo>(self.list) }
             .iter()
+            // SAFETY: as above.
             .map(|written| unsafe {
                 let relation = (**written).ri_RelationDesc;
                 ((*relation).rd_id, (**written).ri_TrigDesc.cast_const())

@@ -162,15 +162,13 @@ SELECT pg_catalog.jsonb_build_object(
           JOIN under u ON u.typtype = 'd' AND t.oid = u.typbasetype)
         SELECT u.oid FROM under u WHERE u.typtype <> 'd'), NULL),
       -- From 18 on it may be declared and not hold for the rows that are there.
-      'not_null', a.attnotnull AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint u
-          WHERE u.conrelid = a.attrelid AND u.contype = 'n' AND u.conkey = ARRAY[a.attnum] AND NOT u.convalidated),
-      'unchecked_not_null', (SELECT u.conname FROM pg_catalog.pg_constraint u
-          WHERE u.conrelid = a.attrelid AND u.contype = 'n' AND u.conkey = ARRAY[a.attnum] AND NOT u.convalidated),
+      'not_null', a.attnotnull AND u.oid IS NULL, 'unchecked_not_null', u.conname,
       'generated', a.attgenerated <> '',
       'nondeterministic', EXISTS (SELECT FROM pg_catalog.pg_collation l WHERE l.oid = a.attcollation AND NOT l.collisdeterministic),
       'default', pg_catalog.pg_get_expr(d.adbin, d.adrelid))
     FROM pg_catalog.pg_attribute a
     LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    LEFT JOIN pg_catalog.pg_constraint u ON u.conrelid = a.attrelid AND u.contype = 'n' AND u.conkey = ARRAY[a.attnum] AND NOT u.convalidated
     WHERE a.attrelid = c.oid AND a.attname = $2 AND a.attnum > 0 AND NOT a.attisdropped),
   'policies', (SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
       'name', p.polname, 'permissive', p.polpermissive, 'command', p.polcmd,

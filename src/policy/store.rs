@@ -291,7 +291,6 @@ pub fn save(row: &Row, previous: Option<&Row>) -> Result<()> {
 /// Has every registration stand under the name that its table has today. What stands under such a name
 /// otherwise was registered in another database, or is of a table that is gone.
 pub fn follow_renames() -> Result<()> {
-    let database = || catalog::database_identity().into();
     let _role = ActingRole::new(extension_owner()?);
     // No schema has an empty name: there they do not get into each other's way, as tables that swapped names would.
     spi::execute(
@@ -299,7 +298,7 @@ pub fn follow_renames() -> Result<()> {
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
          WHERE p.database_identity = $1 AND c.oid = p.relation_oid
            AND (p.schema_name <> n.nspname OR p.table_name <> c.relname)",
-        &[database()],
+        &[catalog::database_identity().into()],
     )?;
     spi::execute(
         "DELETE FROM tenancy.protection p

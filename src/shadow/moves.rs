@@ -242,10 +242,8 @@ unsafe fn record(subject: &Subject, tenant: Option<Datum>, row: TupleDesc) {
     let tenant = tenant.and_then(|tenant| {
         // SAFETY: by the caller's promise.
         unsafe {
-            let (mut output, mut is_varlena) = (pg_sys::InvalidOid, false);
             let attribute = pg_compat::column(row, subject.column as usize - 1);
-            pg_sys::getTypeOutputInfo((*attribute).atttypid, &mut output, &mut is_varlena);
-            catalog::string_from(pg_sys::OidOutputFunctionCall(output, tenant))
+            catalog::spelled(tenant, (*attribute).atttypid)
         }
     });
     let circumstances = Circumstances::now();

@@ -100,10 +100,8 @@ unsafe fn record(frame: FunctionCallInfo) -> Option<()> {
             pg_sys::Oid::from(role.value() as u32)
         });
         let tenant = argument_of(frame, argument::TENANT).and_then(|value| {
-            let (mut output, mut varlena) = (pg_sys::InvalidOid, false);
             let type_oid = pg_sys::get_fn_expr_argtype((*frame).flinfo, argument::TENANT as i32);
-            pg_sys::getTypeOutputInfo(type_oid, &mut output, &mut varlena);
-            catalog::string_from(pg_sys::OidOutputFunctionCall(output, value))
+            catalog::spelled(value, type_oid)
         });
         let circumstances = Circumstances::now();
         let mut record =
